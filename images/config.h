@@ -1,0 +1,60 @@
+/* One table describes every key of function.ini: it makes the parser, the checks
+ * and their texts, `fnrun check`, and (printed by config_print_man) the manual
+ * page. inih reads the file, but lines come from our own reader: its 200 byte
+ * limit, continuation lines, silent duplicates, lost line numbers and cut ` ;`
+ * are closed here. */
+#ifndef FNRUN_CONFIG_H
+#define FNRUN_CONFIG_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "isolate/error.h"
+
+struct function;
+
+struct config_problem {
+    char *file;      /* as the caller named it, or NULL */
+    unsigned line;   /* from 1; 0: none */
+    char *text;      /* what is wrong, and what was expected */
+};
+struct config_problems {
+    struct config_problem *items;
+    size_t count;
+};
+
+/* Adds one; memory that runs out loses the text but never the count. */
+__attribute__((format(printf, 4, 5))) void config_problem(struct config_problems *problems,
+                                                          const char *file, unsigned line,
+                                                          const char *format, ...);
+void config_problems_free(struct config_problems *problems);
+/* "function.ini:4: unknown key ..." a line each. */
+void config_problems_print(const struct config_problems *problems, FILE *to);
+
+/* Sets every default of the table in *function. */
+void config_defaults(struct function *function);
+
+/* Reads the function.ini behind the descriptor fd into *function. name is how
+ * messages call the file. All errors go to *problems. At most 1 MiB.
+ * Returns 0 (problems may have been added) or a negative errno with err. */
+int config_read(int fd, const char *name, struct function *function,
+                struct config_problems *problems, struct error *err);
+
+/* Values as users write them, for function.ini and the command line alike.
+ * Sizes: bytes, or K M G (powers of 1,024, one optional trailing B or iB).
+ * Times: a number and ms, s, m or h (no unit: an error); *value in ms.
+ * Return 0, -EINVAL (no such form), -ERANGE (overflow, negative). */
+int config_parse_size(const char *text, uint64_t *value);
+int config_parse_time(const char *text, uint64_t *value);
+
+/* Applies one "section.key" setting as function.ini would, for --memory and
+ * --timeout: same ranges, same texts. Returns 0 or -EINVAL with err. */
+int config_set(struct function *function, const char *section, const char *key, const char *value,
+               struct error *err);
+
+/* The table as troff for fnrun's function.ini(5) page, and as plain text. */
+void config_print_man(FILE *to);
+void config_print_help(FILE *to);
+
+#endif

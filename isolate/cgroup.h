@@ -1,0 +1,76 @@
+/* The control groups of one slot: memory (swap included), pids and cpu, each on
+ * v1 or v2 as the machine has it, chosen per controller from
+ * /proc/self/mountinfo and /proc/self/cgroup. cgroup_v1.c and cgroup_v2.c hold
+ * what differs. The machine's hierarchies and other people's groups are never
+ * remounted or touched: work is done below the group that this process is in, or
+ * below a configured one.
+ *
+ * Sources: cgroups(7), the kernel's admin-guide/cgroup-v1 and cgroup-v2. */
+#ifndef FNRUN_CGROUP_H
+#define FNRUN_CGROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "isolate/error.h"
+
+enum cgroup_controller { CGROUP_MEMORY, CGROUP_PIDS, CGROUP_CPU, CGROUP_CPUACCT, CGROUP_CONTROLLERS };
+
+struct cgroup_limits {
+    uint64_t memory;    /* bytes, swap included */
+    uint64_t processes; /* tasks, threads included */
+    uint64_t cpu_milli; /* thousandths of a core */
+};
+
+struct cgroup_place { /* of one controller, or of v2 as a whole */
+    int version;      /* 0: not there; 1; 2 */
+    char parent[512]; /* absolute path of the directory the slot's group is made in */
+};
+
+/* Where groups can be made, found without making any. */
+struct cgroup_layout {
+    struct cgroup_place places[CGROUP_CONTROLLERS];
+    char unified[512];   /* mount point of cgroup2, "" where there is none */
+    char own_unified[512]; /* this process's own group there, absolute path */
+    bool v2_alone;       /* own v2 group holds this process and nobody else */
+};
+
+struct cgroup {
+    bool active;
+    char name[64];                      /* of the group in each parent */
+    int parents[CGROUP_CONTROLLERS];    /* directory descriptors, -EBADF where unused */
+    int groups[CGROUP_CONTROLLERS];
+    int tasks[CGROUP_CONTROLLERS];      /* v1: write "0" to move oneself */
+    int into;                           /* v2: for CLONE_INTO_CGROUP, or -EBADF */
+    struct cgroup_layout layout;
+    bool moved_self; /* v2: this process stands in a leaf that cgroup_remove undoes */
+};
+
+/* What the machine offers to this caller. Returns 0 or a negative errno. */
+int cgroup_find(struct cgroup_layout *layout, struct error *err);
+
+/* Whether groups can be made there: 0, or -EACCES, -EOPNOTSUPP (a controller is
+ * missing), -EBUSY (v2 group holds other processes) with err naming the ways out. */
+int cgroup_usable(const struct cgroup_layout *layout, struct error *err);
+
+/* The paths that cgroup_make will make under `name`, a line each, for the claim's
+ * record. Returns the length or -ENAMETOOLONG. */
+int cgroup_paths(const struct cgroup_layout *layout, const char *name, char *lines,
+                 unsigned long size);
+
+/* Makes the groups and sets the limits. On failure nothing is left. */
+int cgroup_make(struct cgroup *cg, const struct cgroup_layout *layout, const char *name,
+                const struct cgroup_limits *limits, struct error *err);
+
+/* Peak memory in bytes, cpu time in us (0 where no accounting group is there) and
+ * whether the out-of-memory killer came, from the groups' own counters. */
+void cgroup_read(struct cgroup *cg, uint64_t *peak_memory, uint64_t *cpu_us, bool *oom_killed);
+
+/* Removes the groups, waiting (at most 2 s) for their last task to be gone.
+ * Returns 0 or a negative errno with err naming the group. */
+int cgroup_remove(struct cgroup *cg, struct error *err);
+
+/* Kills what is in the group at path and removes it: for leftovers. */
+int cgroup_sweep(const char *path);
+
+#endif

@@ -1,0 +1,1 @@
+# The seccomp filter, written by a program that runs while building.

@@ -1,0 +1,1 @@
+# Unit tests, end-to-end tests, lint, benchmark.
