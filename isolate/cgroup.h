@@ -14,7 +14,13 @@
 
 #include "isolate/error.h"
 
-enum cgroup_controller { CGROUP_MEMORY, CGROUP_PIDS, CGROUP_CPU, CGROUP_CPUACCT, CGROUP_CONTROLLERS };
+enum cgroup_controller {
+    CGROUP_MEMORY,
+    CGROUP_PIDS,
+    CGROUP_CPU,
+    CGROUP_CPUACCT,
+    CGROUP_CONTROLLERS
+};
 
 struct cgroup_limits {
     uint64_t memory;    /* bytes, swap included */
@@ -30,24 +36,38 @@ struct cgroup_place { /* of one controller, or of v2 as a whole */
 /* Where groups can be made, found without making any. */
 struct cgroup_layout {
     struct cgroup_place places[CGROUP_CONTROLLERS];
-    char unified[512];   /* mount point of cgroup2, "" where there is none */
+    char unified[512];     /* mount point of cgroup2, "" where there is none */
     char own_unified[512]; /* this process's own group there, absolute path */
-    bool v2_alone;       /* own v2 group holds this process and nobody else */
+    bool configured;       /* a group was named by the user: parents are below it */
 };
 
 struct cgroup {
     bool active;
-    char name[64];                      /* of the group in each parent */
-    int parents[CGROUP_CONTROLLERS];    /* directory descriptors, -EBADF where unused */
-    int groups[CGROUP_CONTROLLERS];
-    int tasks[CGROUP_CONTROLLERS];      /* v1: write "0" to move oneself */
-    int into;                           /* v2: for CLONE_INTO_CGROUP, or -EBADF */
-    struct cgroup_layout layout;
+    char name[64];                   /* of the group in each parent */
+    int parents[CGROUP_CONTROLLERS]; /* directory descriptors, -EBADF where unused */
+    int groups[CGROUP_CONTROLLERS];  /* v1 only */
+    int tasks[CGROUP_CONTROLLERS];   /* v1: write "0" to move oneself */
+    int unified_parent, into;        /* v2: parent and group (CLONE_INTO_CGROUP), or -EBADF */
     bool moved_self; /* v2: this process stands in a leaf that cgroup_remove undoes */
+    bool enabled[CGROUP_CONTROLLERS]; /* v2: written to the parent's subtree_control by us */
+    struct cgroup_layout layout;
 };
 
 /* What the machine offers to this caller. Returns 0 or a negative errno. */
 int cgroup_find(struct cgroup_layout *layout, struct error *err);
+
+/* The same, below the group that the user named: an absolute path under the
+ * cgroup2 mount, or a path that is looked for in every hierarchy ("graders/a").
+ * -ENOENT when a hierarchy lacks it. */
+int cgroup_find_below(struct cgroup_layout *layout, const char *group, struct error *err);
+
+/* Both of the above from the texts of /proc/self/mountinfo and /proc/self/cgroup;
+ * group may be NULL. For tests. */
+void cgroup_find_in(struct cgroup_layout *layout, const char *mountinfo, const char *groups,
+                    const char *group);
+
+/* Whether the controller is on v2 (one group serves all of them). */
+bool cgroup_on_v2(const struct cgroup_layout *layout);
 
 /* Whether groups can be made there: 0, or -EACCES, -EOPNOTSUPP (a controller is
  * missing), -EBUSY (v2 group holds other processes) with err naming the ways out. */

@@ -13,9 +13,9 @@
 
 #include "isolate/error.h"
 
-#define CLAIM_BLOCKS 1024
+#define CLAIM_BLOCKS  1024
 #define CLAIM_RECORDS 4096
-#define CLAIM_RECORD 2048
+#define CLAIM_RECORD  2048
 
 struct claim {
     int fd;         /* holds the lock */

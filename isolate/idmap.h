@@ -19,17 +19,17 @@
 
 #include "isolate/error.h"
 
-#define IDMAP_OWNER "fnrun"   /* of the reserved range */
-#define IDMAP_BLOCK 1024      /* ids in one claimable block */
-#define IDMAP_FUNCTION_ID 1000 /* uid and gid of slot 0's function, inside */
+#define IDMAP_OWNER       "fnrun" /* of the reserved range */
+#define IDMAP_BLOCK       1024    /* ids in one claimable block */
+#define IDMAP_FUNCTION_ID 1000    /* uid and gid of slot 0's function, inside */
 
 enum idmap_kind { IDMAP_RANGE, IDMAP_SUBORDINATE, IDMAP_SINGLE };
 
 struct idmap {
-    int kind; /* enum idmap_kind */
+    int kind;                      /* enum idmap_kind */
     uint32_t uid_start, uid_count; /* the whole range that may be used */
     uint32_t gid_start, gid_count;
-    uint32_t blocks; /* how many claims fit: 1 or more */
+    uint32_t blocks;      /* how many claims fit: 1 or more */
     char why_single[160]; /* IDMAP_SINGLE: what is missing and how to get it */
 };
 
@@ -37,6 +37,9 @@ struct idmap {
  * reserved), -EEXIST (overlap), -EINVAL (a broken line), with err saying which
  * line of which file and the command that mends it. */
 int idmap_find(struct idmap *ids, struct error *err);
+
+/* The same for the user euid, with another folder in the place of /etc: for tests. */
+int idmap_find_from(struct idmap *ids, const char *etc, uid_t euid, struct error *err);
 
 /* Writes the maps of the process pid, whose user namespace is new, for block
  * number `block`. For IDMAP_SUBORDINATE it runs newuidmap and newgidmap. */

@@ -1,0 +1,31 @@
+/* What cgroup.c asks of the two kinds of hierarchy. Descriptors are directories
+ * of groups; names are of files in them. */
+#ifndef FNRUN_CGROUP_BACKEND_H
+#define FNRUN_CGROUP_BACKEND_H
+
+#include "isolate/cgroup.h"
+
+extern const char *const cgroup_names[CGROUP_CONTROLLERS]; /* "memory", ... */
+
+/* Writes text to the file `name` in dir. 0 or a negative errno. */
+int cgroup_write(int dir, const char *name, const char *text);
+int cgroup_write_number(int dir, const char *name, uint64_t value);
+/* Reads at most size - 1 bytes, zero-terminated. The length or a negative errno. */
+int cgroup_read_file(int dir, const char *name, char *text, unsigned long size);
+/* The number after `key ` in a flat keyed file; with key NULL the first number. */
+int cgroup_read_number(int dir, const char *name, const char *key, uint64_t *value);
+/* mkdirat and open; a leftover of the same name (the caller holds the claim on it)
+ * is swept first. *fd is the directory. */
+int cgroup_make_group(int parent, const char *parent_path, const char *name, int *fd,
+                      struct error *err);
+
+int cgroup_v1_make(struct cgroup *cg, int controller, const struct cgroup_limits *limits,
+                   struct error *err);
+void cgroup_v1_read(struct cgroup *cg, uint64_t *peak, uint64_t *cpu_us, bool *oom_killed);
+
+int cgroup_v2_usable(const struct cgroup_layout *layout, struct error *err);
+int cgroup_v2_make(struct cgroup *cg, const struct cgroup_limits *limits, struct error *err);
+void cgroup_v2_read(struct cgroup *cg, uint64_t *peak, uint64_t *cpu_us, bool *oom_killed);
+int cgroup_v2_remove(struct cgroup *cg, struct error *err);
+
+#endif

@@ -1,0 +1,195 @@
+/* cgroup v2: one group for all controllers. A group that holds processes can have
+ * no controlled children, so this process first moves to a leaf beside the slot's
+ * group (7 to 18 ms: a migration waits for an RCU grace period), and back at the
+ * end. The function's process is born in its group (CLONE_INTO_CGROUP). */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "isolate/cgroup_backend.h"
+#include "isolate/cleanup.h"
+
+#define CPU_PERIOD_US 100000
+
+/* Whether the group holds a process besides this one: 1, 0, or a negative errno. */
+static int holds_others(int dir, bool *holds_self) {
+    char text[4096];
+    *holds_self = false;
+    int length = cgroup_read_file(dir, "cgroup.procs", text, sizeof text);
+    if (length < 0)
+        return length;
+    int others = 0;
+    for (char *at = text; *at;) {
+        long pid = strtol(at, &at, 10);
+        if (pid == getpid())
+            *holds_self = true;
+        else
+            others = 1;
+        while (*at == '\n')
+            at++;
+    }
+    return others;
+}
+
+/* The hierarchy's root may hold processes and have controlled children. */
+static bool is_root(int dir) {
+    return faccessat(dir, "cgroup.type", F_OK, 0) < 0;
+}
+
+int cgroup_v2_usable(const struct cgroup_layout *layout, struct error *err) {
+    const char *path = layout->own_unified;
+    bool self;
+    _cleanup_close_ int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return error_set(err, -errno, "%s cannot be opened: %s", path, strerror(errno));
+    if (faccessat(dir, ".", W_OK, 0) < 0 || faccessat(dir, "cgroup.subtree_control", W_OK, 0) < 0)
+        return error_set(err, -EACCES, "the control group %s is not this user's to divide", path);
+    /* The root of the hierarchy is the machine's, not ours. */
+    if (is_root(dir))
+        return layout->configured
+                   ? 0
+                   : error_set(err, -EBUSY, "this process is in the root control group");
+    int others = holds_others(dir, &self);
+    if (others < 0)
+        return error_set(err, others, "%s/cgroup.procs cannot be read: %s", path,
+                         strerror(-others));
+    if (others)
+        return error_set(
+            err, -EBUSY,
+            "the control group %s holds other processes, so it can have no limited groups below it",
+            path);
+    return 0;
+}
+
+/* Moves this process into a leaf, so that its group may have controlled children. */
+static int step_aside(struct cgroup *cg, struct error *err) {
+    char leaf[80];
+    bool self;
+    int r = holds_others(cg->unified_parent, &self);
+    if (r < 0 || !self || is_root(cg->unified_parent))
+        return r < 0 ? error_set(err, r, "cgroup.procs cannot be read: %s", strerror(-r)) : 0;
+    snprintf(leaf, sizeof leaf, "%s-runner", cg->name);
+    if (mkdirat(cg->unified_parent, leaf, 0755) < 0 && errno != EEXIST)
+        return error_set(err, -errno, "%s/%s cannot be made: %s", cg->layout.own_unified, leaf,
+                         strerror(errno));
+    char file[112];
+    snprintf(file, sizeof file, "%s/cgroup.procs", leaf);
+    r = cgroup_write(cg->unified_parent, file, "0");
+    if (r < 0) {
+        unlinkat(cg->unified_parent, leaf, AT_REMOVEDIR);
+        return error_set(err, r, "%s/%s cannot be entered: %s", cg->layout.own_unified, leaf,
+                         strerror(-r));
+    }
+    cg->moved_self = true;
+    return 0;
+}
+
+static int enable(struct cgroup *cg, struct error *err) {
+    char have[512];
+    int r = cgroup_read_file(cg->unified_parent, "cgroup.subtree_control", have, sizeof have);
+    if (r < 0)
+        return error_set(err, r, "cgroup.subtree_control cannot be read: %s", strerror(-r));
+    for (int i = 0; i < CGROUP_CPUACCT; i++) {
+        char word[16];
+        if (cg->layout.places[i].version != 2)
+            continue;
+        snprintf(word, sizeof word, "+%s", cgroup_names[i]);
+        const char *at = strstr(have, cgroup_names[i]);
+        size_t length = strlen(cgroup_names[i]);
+        /* "cpu" is also the start of "cpuset". */
+        while (at && at[length] && at[length] != ' ' && at[length] != '\n')
+            at = strstr(at + 1, cgroup_names[i]);
+        if (at)
+            continue;
+        r = cgroup_write(cg->unified_parent, "cgroup.subtree_control", word);
+        if (r < 0)
+            return error_set(err, r, "the %s controller cannot be enabled below %s: %s",
+                             cgroup_names[i], cg->layout.own_unified, strerror(-r));
+        /* In a group that the user named, other slots may rely on it by the end. */
+        cg->enabled[i] = !cg->layout.configured;
+    }
+    return 0;
+}
+
+static int set_limits(struct cgroup *cg, const struct cgroup_limits *limits, struct error *err) {
+    const struct cgroup_place *places = cg->layout.places;
+    const char *file = "memory.max";
+    int r = 0;
+    if (places[CGROUP_MEMORY].version == 2) {
+        r = cgroup_write_number(cg->into, file, limits->memory);
+        /* No swap at all: memory.max then is the limit of both together. */
+        int swap = r == 0 ? cgroup_write(cg->into, "memory.swap.max", "0") : 0;
+        if (swap < 0 && swap != -ENOENT) { /* no such file: no swap to limit */
+            file = "memory.swap.max";
+            r = swap;
+        }
+    }
+    if (r == 0 && places[CGROUP_PIDS].version == 2)
+        r = cgroup_write_number(cg->into, file = "pids.max", limits->processes);
+    if (r == 0 && places[CGROUP_CPU].version == 2) {
+        char text[48];
+        uint64_t quota = limits->cpu_milli * (CPU_PERIOD_US / 1000);
+        snprintf(text, sizeof text, "%llu %d", (unsigned long long)(quota < 1000 ? 1000 : quota),
+                 CPU_PERIOD_US);
+        r = cgroup_write(cg->into, file = "cpu.max", text);
+    }
+    return r < 0 ? error_set(err, r, "the limit %s cannot be set: %s", file, strerror(-r)) : 0;
+}
+
+int cgroup_v2_make(struct cgroup *cg, const struct cgroup_limits *limits, struct error *err) {
+    const char *parent = cg->layout.own_unified;
+    cg->unified_parent = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (cg->unified_parent < 0)
+        return error_set(err, -errno, "%s cannot be opened: %s", parent, strerror(errno));
+    int r = step_aside(cg, err);
+    if (r == 0)
+        r = enable(cg, err);
+    if (r == 0)
+        r = cgroup_make_group(cg->unified_parent, parent, cg->name, &cg->into, err);
+    return r < 0 ? r : set_limits(cg, limits, err);
+}
+
+void cgroup_v2_read(struct cgroup *cg, uint64_t *peak, uint64_t *cpu_us, bool *oom_killed) {
+    uint64_t value;
+    if (cg->into < 0)
+        return;
+    if (cg->layout.places[CGROUP_MEMORY].version == 2) {
+        cgroup_read_number(cg->into, "memory.peak", NULL, peak); /* since 5.19 */
+        if (cgroup_read_number(cg->into, "memory.events", "oom_kill", &value) == 0 && value)
+            *oom_killed = true;
+    }
+    if (cg->layout.places[CGROUP_CPU].version == 2 &&
+        cgroup_read_number(cg->into, "cpu.stat", "usage_usec", &value) == 0)
+        *cpu_us = value;
+}
+
+/* Undoes what cgroup_v2_make did to the parent, in the opposite order. */
+int cgroup_v2_remove(struct cgroup *cg, struct error *err) {
+    int result = 0;
+    for (int i = 0; i < CGROUP_CPUACCT; i++) {
+        char word[16];
+        if (!cg->enabled[i])
+            continue;
+        snprintf(word, sizeof word, "-%s", cgroup_names[i]);
+        cgroup_write(cg->unified_parent, "cgroup.subtree_control", word);
+        cg->enabled[i] = false;
+    }
+    if (cg->moved_self) {
+        char leaf[80];
+        snprintf(leaf, sizeof leaf, "%s-runner", cg->name);
+        int r = cgroup_write(cg->unified_parent, "cgroup.procs", "0");
+        if (r == 0 && unlinkat(cg->unified_parent, leaf, AT_REMOVEDIR) < 0)
+            r = -errno;
+        if (r < 0)
+            result = error_set(err, r, "the control group %s/%s cannot be left: %s",
+                               cg->layout.own_unified, leaf, strerror(-r));
+        cg->moved_self = false;
+    }
+    cleanup_close(&cg->into);
+    cleanup_close(&cg->unified_parent);
+    return result;
+}

@@ -1,0 +1,225 @@
+#include "isolate/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+#include "isolate/filter.h"
+#include "isolate/sys.h"
+
+#ifndef CLONE_PIDFD
+#define CLONE_PIDFD 0x1000
+#endif
+#ifndef CLONE_NEWCGROUP
+#define CLONE_NEWCGROUP 0x02000000
+#endif
+#define INTO_CGROUP    0x200000000ULL /* CLONE_INTO_CGROUP, clone3 only */
+#define FUNCTION_STACK 32768
+#define ABOVE_TARGETS  16 /* descriptors are first copied to numbers above 0 to 3 */
+
+#define TRY(failure_, name, call)                                                                  \
+    do {                                                                                           \
+        long r_ = (call);                                                                          \
+        if (r_ < 0) {                                                                              \
+            (failure_)->step = name;                                                               \
+            (failure_)->code = (int)r_;                                                            \
+            return (int)r_;                                                                        \
+        }                                                                                          \
+    } while (0)
+
+/* ---- network --------------------------------------------------------------------- */
+
+SYS_CHILD static int loopback_up(struct build_failure *failure) {
+    long fd = sys_call3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    TRY(failure, "opening a socket for lo", fd);
+    struct ifreq request = {.ifr_name = "lo"};
+    request.ifr_flags = IFF_UP | IFF_RUNNING;
+    TRY(failure, "bringing lo up", sys_call3(SYS_ioctl, fd, SIOCSIFFLAGS, SYS_PTR(&request)));
+    sys_call1(SYS_close, fd);
+    return 0;
+}
+
+SYS_CHILD static int make_network(struct build *build) {
+    struct build_failure *failure = &build->network_failure;
+    sys_call5(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    TRY(failure, "joining the user namespace",
+        sys_call2(SYS_setns, build->slot->init, CLONE_NEWUSER));
+    TRY(failure, "making the network namespace", sys_call1(SYS_unshare, CLONE_NEWNET));
+    int r = loopback_up(failure);
+    if (r < 0)
+        return r;
+    long fd = sys_call4(SYS_openat, AT_FDCWD, SYS_PTR("/proc/thread-self/ns/net"),
+                        O_RDONLY | O_CLOEXEC, 0);
+    TRY(failure, "opening the network namespace", fd);
+    build->network = (int)fd;
+    return 0;
+}
+
+SYS_CHILD int child_network(void *argument) {
+    struct build *build = argument;
+    int r = make_network(build);
+    __atomic_store_n(&build->network_state, r < 0 ? BUILD_FAILED : BUILD_READY, __ATOMIC_RELEASE);
+    sys_call3(SYS_futex, SYS_PTR(&build->network_state), FUTEX_WAKE, 1);
+    return 0;
+}
+
+SYS_CHILD static int join_network(struct build *build) {
+    struct build_failure *failure = &build->failure;
+    if (build->spec->host_network)
+        return 0;
+    uint32_t state;
+    while ((state = __atomic_load_n(&build->network_state, __ATOMIC_ACQUIRE)) == BUILD_PENDING)
+        sys_call4(SYS_futex, SYS_PTR(&build->network_state), FUTEX_WAIT, BUILD_PENDING, 0);
+    if (state == BUILD_FAILED) {
+        *failure = build->network_failure;
+        return failure->code;
+    }
+    TRY(failure, "joining the network namespace",
+        sys_call2(SYS_setns, build->network, CLONE_NEWNET));
+    return 0;
+}
+
+/* ---- the function's process ---------------------------------------------------- */
+
+SYS_CHILD static int enter_groups(struct build *build) {
+    struct cgroup *groups = &build->slot->groups;
+    if (!groups->active)
+        return 0;
+    for (int i = 0; i < CGROUP_CONTROLLERS; i++)
+        if (groups->tasks[i] >= 0)
+            TRY(&build->failure, "entering the control group",
+                sys_call3(SYS_write, groups->tasks[i], SYS_PTR("0"), 1));
+    return 0;
+}
+
+SYS_CHILD static int enter_namespaces(struct build *build) {
+    struct build_failure *failure = &build->failure;
+    /* The spawner's child is in the user namespace already, and re-entering it is
+     * refused (it would give capabilities back). */
+    int spaces =
+        CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (build->privileged ? CLONE_NEWUSER : 0);
+    TRY(failure, "joining the slot's namespaces", sys_call2(SYS_setns, build->slot->init, spaces));
+    /* From inside the groups: made elsewhere it would show the machine's path. */
+    TRY(failure, "making the cgroup namespace", sys_call1(SYS_unshare, CLONE_NEWCGROUP));
+    return 0;
+}
+
+SYS_CHILD static int become_slot_root(struct build *build) {
+    if (!build->lockdown.change_ids)
+        return 0;
+    /* Mounts are made as id 0 of the slot: a tmpfs belongs to who mounts it. */
+    TRY(&build->failure, "becoming root of the slot", sys_call3(SYS_setresgid, 0, 0, 0));
+    TRY(&build->failure, "becoming root of the slot", sys_call3(SYS_setresuid, 0, 0, 0));
+    return 0;
+}
+
+/* The caller's descriptors to 0, 1, 2 and 3, everything else closed. The table is
+ * shared with the launcher until unshare. */
+SYS_CHILD static int take_descriptors(struct build *build) {
+    const struct slot_spec *spec = build->spec;
+    const int sources[] = {spec->standard_input, spec->standard_output, spec->standard_error,
+                           spec->channel};
+    int count = spec->channel >= 0 ? 4 : 3;
+    long high[4];
+    TRY(&build->failure, "copying descriptors", sys_call1(SYS_unshare, CLONE_FILES));
+    for (int i = 0; i < count; i++) {
+        high[i] = sys_call3(SYS_fcntl, sources[i], F_DUPFD_CLOEXEC, ABOVE_TARGETS);
+        TRY(&build->failure, "copying descriptors", high[i]);
+    }
+    for (int i = 0; i < count; i++)
+        TRY(&build->failure, "placing descriptors", sys_call3(SYS_dup3, high[i], i, 0));
+    TRY(&build->failure, "closing descriptors", sys_call3(SYS_close_range, count, ~0U, 0));
+    return 0;
+}
+
+SYS_CHILD static long name_host(const char *name) {
+    size_t length = 0;
+    while (name[length])
+        length++;
+    return sys_call2(SYS_sethostname, SYS_PTR(name), (long)length);
+}
+
+/* Building from inside, in order. Each line needs what stands above it. */
+SYS_CHILD static int build_inside(struct build *build) {
+    struct build_failure *failure = &build->failure;
+    const char **step = &failure->step;
+    int r;
+    sys_call5(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    lockdown_signals(false);
+    if ((r = enter_groups(build)) < 0 || (r = enter_namespaces(build)) < 0)
+        return r;
+    /* Before the change of ids: an ordinary user's own folders are his alone. */
+    if (!build->privileged && (r = root_open(&build->root, &build->trees, step)) < 0)
+        return failure->code = r;
+    if ((r = become_slot_root(build)) < 0)
+        return r;
+    if ((r = root_enter(&build->root, &build->trees, step)) < 0)
+        return failure->code = r;
+    if ((r = join_network(build)) < 0)
+        return r;
+    TRY(failure, "naming the host", name_host(build->spec->host_name));
+    if ((r = take_descriptors(build)) < 0)
+        return r;
+    TRY(failure, "entering /var/task", sys_call1(SYS_chdir, SYS_PTR("/var/task")));
+    if ((r = lockdown_apply(&build->lockdown, step)) < 0)
+        return failure->code = r;
+    /* The launcher's memory, which this still is, must not be open to a process of
+     * the same user (the single-id form). */
+    sys_call5(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    TRY(failure, "loading the system call filter", filter_load());
+    return 0;
+}
+
+SYS_CHILD static int child_function(void *argument) {
+    struct build *build = argument;
+    const struct slot_spec *spec = build->spec;
+    if (build_inside(build) < 0)
+        return 127;
+    long r = sys_call3(SYS_execve, SYS_PTR(spec->program), SYS_PTR(spec->arguments),
+                       SYS_PTR(spec->environment));
+    build->failure.step = "starting the program";
+    build->failure.code = (int)r;
+    build->program_failed = true;
+    return 127;
+}
+
+SYS_CHILD int child_start_function(struct build *build, uint64_t more_flags) {
+    static char stack[FUNCTION_STACK] __attribute__((aligned(64)));
+    struct slot *slot = build->slot;
+    struct sys_clone clone = {
+        .flags = CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PIDFD | more_flags,
+        .pidfd = (uint64_t)(uintptr_t)&slot->process,
+        .exit_signal = more_flags & CLONE_PARENT ? 0 : SIGCHLD,
+        .stack = (uint64_t)(uintptr_t)stack,
+        .stack_size = sizeof stack,
+    };
+    if (slot->groups.active && slot->groups.into >= 0) {
+        clone.flags |= INTO_CGROUP;
+        clone.cgroup = (uint64_t)slot->groups.into;
+    }
+    long pid = sys_clone_child(&clone, child_function, build);
+    if (pid < 0)
+        return (int)pid;
+    slot->process_id = (pid_t)pid;
+    return 0;
+}
+
+SYS_CHILD int child_spawner(void *argument) {
+    struct build *build = argument;
+    struct build_failure *failure = &build->failure;
+    sys_call5(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    /* setns by pidfd reads the target's memory rights, and init's memory is the
+     * launcher's: each change of credentials makes it undumpable. */
+    sys_call5(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+    TRY(failure, "joining the user and PID namespaces",
+        sys_call2(SYS_setns, build->slot->init, CLONE_NEWUSER | CLONE_NEWPID));
+    sys_call5(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+    TRY(failure, "starting the function's process", child_start_function(build, CLONE_PARENT));
+    return 0;
+}

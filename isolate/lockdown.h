@@ -1,0 +1,31 @@
+/* What the function's process gives up before its program starts: ids,
+ * capabilities, limits, privileges to come. Raw system calls only: it runs in a
+ * child that shares the launcher's memory. */
+#ifndef FNRUN_LOCKDOWN_H
+#define FNRUN_LOCKDOWN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct lockdown {
+    bool keep_groups; /* single-id form: setgroups is denied there */
+    bool change_ids;  /* false in the single-id form: the id is the function's already */
+    uint32_t id;      /* uid and gid inside */
+    uint64_t open_files;
+    uint64_t processes; /* RLIMIT_NPROC: a wide second line behind pids.max */
+    uint64_t data;      /* RLIMIT_DATA in bytes; 0: unlimited (the cgroup limits memory) */
+};
+
+/* In order: groups, gid, bounding set, uid, capabilities, session, umask, rlimits,
+ * no_new_privs. The filter comes after, by filter_load. *step names the step that
+ * failed. Returns 0 or a negative errno. */
+int lockdown_apply(const struct lockdown *lockdown, const char **step);
+
+/* Empties the five capability sets but the bounding one. */
+int lockdown_capabilities(void);
+
+/* Default dispositions for every signal and an empty mask; with init's, SIGCHLD
+ * ignored so that orphans are reaped by the kernel and the mask stays as it is. */
+void lockdown_signals(bool init);
+
+#endif

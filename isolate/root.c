@@ -1,0 +1,263 @@
+#include "isolate/root.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "isolate/sys.h"
+
+/* Values of <linux/mount.h> and <fcntl.h>, which musl and older headers lack. */
+#ifndef AT_RECURSIVE
+#define AT_RECURSIVE 0x8000
+#endif
+#ifndef AT_EMPTY_PATH
+#define AT_EMPTY_PATH 0x1000
+#endif
+#define TREE_CLONE   1 /* OPEN_TREE_CLONE */
+#define TREE_CLOEXEC O_CLOEXEC
+#define DETACH       2 /* MNT_DETACH */
+#define BASE_ATTR    (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+#define NODE_ATTR    (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
+
+static const char *const node_names[ROOT_NODES] = {"null", "zero", "full", "random", "urandom"};
+static const char *const node_paths[ROOT_NODES] = {"/dev/null", "/dev/zero", "/dev/full",
+                                                   "/dev/random", "/dev/urandom"};
+static const char *const extra_names[ROOT_EXTRA] = {"bin",   "sbin",   "lib",    "lib32",
+                                                    "lib64", "libx32", "libo32", ""};
+
+/* What anybody may read in /proc and no function needs: keys of other sessions,
+ * the kernel's symbols, the machine's interrupts (their rates tell of keystrokes)
+ * and hardware. What only root of the machine may read (kcore, kmsg, timer_list,
+ * kpage*, slabinfo ...) is refused by its mode: no slot maps that id. */
+static const char *const masked_files[] = {"keys",        "key-users",     "kallsyms",
+                                           "interrupts",  "timer_list",    "kcore",
+                                           "sched_debug", "latency_stats", "timer_stats"};
+static const char *const masked_directories[] = {"acpi", "asound", "scsi"};
+
+#define TRY(name, call)                                                                            \
+    __extension__({                                                                                \
+        *step = name;                                                                              \
+        long r_ = (call);                                                                          \
+        if (r_ < 0)                                                                                \
+            return (int)r_;                                                                        \
+        (int)r_;                                                                                   \
+    })
+
+SYS_CHILD static long set_attributes(int mount, uint64_t set, uint64_t clear) {
+    struct mount_attr attributes = {.attr_set = set, .attr_clr = clear};
+    return sys_call5(SYS_mount_setattr, mount, SYS_PTR(""), AT_EMPTY_PATH | AT_RECURSIVE,
+                     SYS_PTR(&attributes), sizeof attributes);
+}
+
+/* A detached, attributed copy of the tree at path. */
+SYS_CHILD static int clone_tree(int dir, const char *path, uint64_t attributes) {
+    long mount =
+        sys_call3(SYS_open_tree, dir, SYS_PTR(path), TREE_CLONE | TREE_CLOEXEC | AT_RECURSIVE);
+    if (mount < 0)
+        return (int)mount;
+    long r = set_attributes((int)mount, attributes, 0);
+    if (r < 0) {
+        sys_call1(SYS_close, mount);
+        return (int)r;
+    }
+    return (int)mount;
+}
+
+SYS_CHILD static long attach(int mount, int dir, const char *path) {
+    return sys_call5(SYS_move_mount, mount, SYS_PTR(""), dir, SYS_PTR(path),
+                     MOVE_MOUNT_F_EMPTY_PATH);
+}
+
+/* A new file system, detached. Options are name, value pairs ended by NULL. */
+SYS_CHILD static long new_mount(const char *type, uint64_t attributes, const char *const *options) {
+    long context = sys_call2(SYS_fsopen, SYS_PTR(type), FSOPEN_CLOEXEC);
+    if (context < 0)
+        return context;
+    long r = 0;
+    for (; *options && r >= 0; options += 2)
+        r = sys_call5(SYS_fsconfig, context, FSCONFIG_SET_STRING, SYS_PTR(options[0]),
+                      SYS_PTR(options[1]), 0);
+    if (r >= 0)
+        r = sys_call5(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, 0, 0, 0);
+    if (r >= 0)
+        r = sys_call3(SYS_fsmount, context, FSMOUNT_CLOEXEC, (long)attributes);
+    sys_call1(SYS_close, context);
+    return r;
+}
+
+void root_find_extra(struct root_spec *spec) {
+    int dir = open(spec->prepared, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    memset(spec->extra, 0, sizeof spec->extra);
+    for (int i = 0; i < ROOT_EXTRA && dir >= 0 && extra_names[i][0]; i++) {
+        struct stat st;
+        if (fstatat(dir, extra_names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
+            memcpy(spec->extra[i], extra_names[i], strlen(extra_names[i]) + 1);
+    }
+    if (dir >= 0)
+        sys_call1(SYS_close, dir);
+}
+
+SYS_CHILD int root_open(const struct root_spec *spec, struct root_trees *trees, const char **step) {
+    trees->prepared = trees->usr = trees->task = -EBADF;
+    for (int i = 0; i < ROOT_EXTRA; i++)
+        trees->extra[i] = -EBADF;
+    for (int i = 0; i < ROOT_NODES; i++)
+        trees->nodes[i] = -EBADF;
+    trees->prepared =
+        TRY("opening the prepared root", clone_tree(AT_FDCWD, spec->prepared, BASE_ATTR));
+    trees->usr = TRY("opening /usr", clone_tree(AT_FDCWD, "/usr", BASE_ATTR));
+    for (int i = 0; i < ROOT_EXTRA; i++) {
+        char path[20] = "/";
+        if (!spec->extra[i][0])
+            continue;
+        for (int k = 0; spec->extra[i][k]; k++)
+            path[k + 1] = spec->extra[i][k], path[k + 2] = 0;
+        trees->extra[i] = TRY("opening /bin or /lib", clone_tree(AT_FDCWD, path, BASE_ATTR));
+    }
+    for (int i = 0; i < ROOT_NODES; i++)
+        trees->nodes[i] =
+            TRY("opening a device in /dev", clone_tree(AT_FDCWD, node_paths[i], NODE_ATTR));
+    trees->task = TRY("opening the function's folder", clone_tree(AT_FDCWD, spec->task, BASE_ATTR));
+    return 0;
+}
+
+SYS_CHILD static void close_one(int *fd) {
+    if (*fd >= 0)
+        sys_call1(SYS_close, *fd);
+    *fd = -EBADF;
+}
+
+SYS_CHILD void root_close(struct root_trees *trees) {
+    close_one(&trees->prepared);
+    close_one(&trees->usr);
+    close_one(&trees->task);
+    for (int i = 0; i < ROOT_EXTRA; i++)
+        close_one(&trees->extra[i]);
+    for (int i = 0; i < ROOT_NODES; i++)
+        close_one(&trees->nodes[i]);
+}
+
+/* A single file is shown in a directory of its own: a tmpfs with one name in it,
+ * sealed read-only once the file is bound there. */
+SYS_CHILD static int attach_task_file(const struct root_spec *spec, const struct root_trees *trees,
+                                      const char **step) {
+    static const char *const options[] = {"size", "4k", "nr_inodes", "3", "mode", "0755", NULL};
+    int folder = TRY("making the folder of a single file",
+                     new_mount("tmpfs", BASE_ATTR & ~MOUNT_ATTR_RDONLY, options));
+    TRY("attaching /var/task", attach(folder, trees->prepared, "var/task"));
+    long file = TRY("naming the function's file",
+                    sys_call4(SYS_openat, folder, SYS_PTR(spec->task_file),
+                              O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0444));
+    sys_call1(SYS_close, file);
+    TRY("attaching the function's file", attach(trees->task, folder, spec->task_file));
+    struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY};
+    TRY("sealing /var/task", sys_call5(SYS_mount_setattr, folder, SYS_PTR(""), AT_EMPTY_PATH,
+                                       SYS_PTR(&attributes), sizeof attributes));
+    sys_call1(SYS_close, folder);
+    return 0;
+}
+
+/* Whether it is there for the function: this process still has an id of its own
+ * outside, but no more rights on it than the function will have. */
+SYS_CHILD static bool is_readable(int proc, const char *name) {
+    return sys_call3(SYS_faccessat, proc, SYS_PTR(name), R_OK) == 0;
+}
+
+SYS_CHILD static int mask_proc(int proc, const struct root_trees *trees, const char **step) {
+    for (size_t i = 0; i < sizeof masked_files / sizeof *masked_files; i++) {
+        if (!is_readable(proc, masked_files[i]))
+            continue;
+        int null = TRY("masking a file in /proc",
+                       sys_call3(SYS_open_tree, trees->prepared, SYS_PTR("dev/null"),
+                                 TREE_CLONE | TREE_CLOEXEC));
+        TRY("masking a file in /proc", attach(null, proc, masked_files[i]));
+        sys_call1(SYS_close, null);
+    }
+    for (size_t i = 0; i < sizeof masked_directories / sizeof *masked_directories; i++) {
+        if (!is_readable(proc, masked_directories[i]))
+            continue;
+        int empty = TRY(
+            "masking a directory in /proc",
+            sys_call3(SYS_open_tree, trees->prepared, SYS_PTR("run"), TREE_CLONE | TREE_CLOEXEC));
+        TRY("masking a directory in /proc", attach(empty, proc, masked_directories[i]));
+        sys_call1(SYS_close, empty);
+    }
+    return 0;
+}
+
+SYS_CHILD static int attach_proc(const struct root_trees *trees, const char **step) {
+    /* hidepid: only processes of the same id are seen, so not the slot's init. */
+    static const char *const options[] = {"hidepid", "2", NULL};
+    int proc = TRY("mounting /proc (inside a container with a masked /proc the kernel refuses it)",
+                   new_mount("proc", BASE_ATTR | MOUNT_ATTR_NOEXEC, options));
+    TRY("attaching /proc", attach(proc, trees->prepared, "proc"));
+    int r = mask_proc(proc, trees, step);
+    sys_call1(SYS_close, proc);
+    return r;
+}
+
+SYS_CHILD static char *put_number(char *at, uint64_t value) {
+    char digits[24];
+    int count = 0;
+    do
+        digits[count++] = (char)('0' + value % 10);
+    while (value /= 10);
+    while (count)
+        *at++ = digits[--count];
+    *at = 0;
+    return at;
+}
+
+SYS_CHILD static int attach_tmp(const struct root_spec *spec, const struct root_trees *trees,
+                                const char **step) {
+    char size[24];
+    /* 0 means no limit to tmpfs: an empty /tmp is the smallest one instead. */
+    put_number(size, spec->tmp_bytes ? spec->tmp_bytes : 1);
+    const char *options[] = {"size", size, "mode", "1777", NULL};
+    int tmp = TRY("mounting the tmpfs on /tmp",
+                  new_mount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, options));
+    TRY("attaching /tmp", attach(tmp, trees->prepared, "tmp"));
+    sys_call1(SYS_close, tmp);
+    return 0;
+}
+
+SYS_CHILD int root_enter(const struct root_spec *spec, const struct root_trees *trees,
+                         const char **step) {
+    /* The tree is attached over itself: pivot_root wants a mount point, and the
+     * clone becomes one only where it is put. */
+    TRY("attaching the prepared root", attach(trees->prepared, AT_FDCWD, spec->prepared));
+    TRY("attaching /usr", attach(trees->usr, trees->prepared, "usr"));
+    for (int i = 0; i < ROOT_EXTRA; i++)
+        if (trees->extra[i] >= 0)
+            TRY("attaching /bin or /lib", attach(trees->extra[i], trees->prepared, spec->extra[i]));
+    int dev = TRY("opening dev in the prepared root",
+                  sys_call4(SYS_openat, trees->prepared, SYS_PTR("dev"),
+                            O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+    for (int i = 0; i < ROOT_NODES; i++)
+        TRY("attaching a device", attach(trees->nodes[i], dev, node_names[i]));
+    sys_call1(SYS_close, dev);
+    if (spec->task_file) {
+        int r = attach_task_file(spec, trees, step);
+        if (r < 0)
+            return r;
+    } else {
+        TRY("attaching /var/task", attach(trees->task, trees->prepared, "var/task"));
+    }
+    int r = attach_proc(trees, step);
+    if (r == 0)
+        r = attach_tmp(spec, trees, step);
+    if (r < 0)
+        return r;
+    /* pivot_root(".", ".") stacks the old root on the new one; detaching "." takes
+     * the old one away: see pivot_root(2), NOTES. */
+    TRY("entering the root", sys_call1(SYS_fchdir, trees->prepared));
+    TRY("pivot_root", sys_call2(SYS_pivot_root, SYS_PTR("."), SYS_PTR(".")));
+    TRY("detaching the machine's root", sys_call2(SYS_umount2, SYS_PTR("."), DETACH));
+    TRY("entering /", sys_call1(SYS_chdir, SYS_PTR("/")));
+    return 0;
+}
