@@ -23,15 +23,18 @@
  *                Ends the invocation.
  *
  * Everything that comes from the runtime side is hostile: user code shares the
- * process. A frame of an unknown type, a second READY, or bytes after the last
- * frame end the invocation as Runtime.ExitError. stdout and stderr (descriptors
- * 1 and 2) are the log; what is in them before the last frame is kept. After
- * the last frame the process may run its exit handlers for a short grace
- * (FRAME_GRACE_MS), then it is killed. */
+ * process. A frame of an unknown type or a second READY ends the invocation as
+ * Runtime.ExitError; what comes after the last frame is not read. stdout and
+ * stderr (descriptors 1 and 2) are the log. After the last frame the process may
+ * run its exit handlers for a short grace (FRAME_GRACE_MS), then it is killed. */
 #ifndef FNRUN_FRAME_H
 #define FNRUN_FRAME_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "runner/json.h"
 
 #define FRAME_FD 3
 #define FRAME_HEAD 8
@@ -64,5 +67,37 @@ static inline struct frame_head frame_get_head(const unsigned char bytes[FRAME_H
     }
     return head;
 }
+
+/* What is still to be written to a slot: an event, with its frame's head and lines
+ * in front where frames are spoken. The event's bytes are the caller's. */
+struct frame_sender {
+    struct json_out front;
+    const char *body;
+    size_t body_length;
+    size_t sent; /* of both */
+};
+
+/* Prepares the EVENT frame. Returns 0 or -ENOMEM, -E2BIG (over 4 GiB). */
+int frame_prepare(struct frame_sender *sender, const char *request_id, uint64_t timeout_ms, const char *event,
+                  size_t length);
+/* Writes what fd (non-blocking) takes. 1: all written, 0: more to come, negative
+ * errno: the other side is gone. */
+int frame_send(struct frame_sender *sender, int fd);
+
+/* What has come from a runtime. */
+struct frame_reader {
+    uint64_t limit; /* bytes of the last frame's payload */
+    unsigned char head[FRAME_HEAD];
+    size_t head_length;
+    struct json_out payload;
+    uint32_t type;       /* of the last frame, once done */
+    uint64_t announced;  /* its length */
+    bool ready, done;
+    bool too_large;      /* announced more than the limit; nothing of it was read */
+    const char *broken;  /* what was wrong, static text */
+};
+
+/* Reads what is there. 1: read something or would block, 0: end of file. */
+int frame_receive(struct frame_reader *reader, int fd);
 
 #endif
