@@ -12,31 +12,39 @@
 
 #include "isolate/error.h"
 
+#define CONFIG_MAX_BYTES    (1ul << 20)
+#define CONFIG_MAX_PROBLEMS 100
+#define CONFIG_MAX_KEYS     1000 /* in the sections with free keys */
+
 struct function;
 
 struct config_problem {
-    char *file;      /* as the caller named it, or NULL */
-    unsigned line;   /* from 1; 0: none */
-    char *text;      /* what is wrong, and what was expected */
+    char *file;    /* as the caller named it, or NULL */
+    unsigned line; /* from 1; 0: none */
+    char *text;    /* what is wrong, and what was expected */
 };
 struct config_problems {
     struct config_problem *items;
     size_t count;
 };
 
-/* Adds one; memory that runs out loses the text but never the count. */
+/* Adds one. Where memory runs out its text is lost, but the count is never 0 then. */
 __attribute__((format(printf, 4, 5))) void config_problem(struct config_problems *problems,
                                                           const char *file, unsigned line,
                                                           const char *format, ...);
+/* Those from number `first` on by their lines; equal ones stay in their order. */
+void config_problems_sort(struct config_problems *problems, size_t first);
 void config_problems_free(struct config_problems *problems);
 /* "function.ini:4: unknown key ..." a line each. */
 void config_problems_print(const struct config_problems *problems, FILE *to);
 
-/* Sets every default of the table in *function. */
+/* Sets every default of the table in *function, which was zero or freed before. */
 void config_defaults(struct function *function);
 
 /* Reads the function.ini behind the descriptor fd into *function. name is how
- * messages call the file. All errors go to *problems. At most 1 MiB.
+ * messages call the file. All errors go to *problems, in the order of their lines;
+ * the first CONFIG_MAX_PROBLEMS of them. At most 1 MiB. What the lines look like:
+ * images/config_lines.h.
  * Returns 0 (problems may have been added) or a negative errno with err. */
 int config_read(int fd, const char *name, struct function *function,
                 struct config_problems *problems, struct error *err);

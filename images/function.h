@@ -48,13 +48,20 @@ struct function_pair {
     char *key, *value;
 };
 
+/* The lines of function.ini with these keys, for messages (a key whose value was
+ * refused has its line too); 0: not there. */
+struct function_lines {
+    unsigned runtime, handler, output, warmup;
+};
+
 struct function {
-    char *name;    /* [A-Za-z0-9_-]{1,64}; default: from the folder's or file's name */
-    int runtime;   /* enum runtime */
-    char *handler; /* python: module.function; node: file.export; exec, native: path in the folder */
-    char *image;   /* "host" */
-    char *path;    /* absolute path of the folder, or of the file when single_file */
-    char *file;    /* single_file: its name (the last component of path), else NULL */
+    char *name;  /* [A-Za-z0-9_-]{1,64}; default: from the folder's or file's name */
+    int runtime; /* enum runtime */
+    char
+        *handler; /* python: module.function; node: file.export; exec, native: path in the folder */
+    char *image;  /* "host" */
+    char *path;   /* absolute path of the folder, or of the file when single_file */
+    char *file;   /* single_file: its name (the last component of path), else NULL */
     bool single_file;
     int output;  /* enum output */
     int network; /* enum network */
@@ -64,14 +71,15 @@ struct function {
     size_t environment_count;
     struct function_pair *secrets;
     size_t secrets_count;
+    struct function_lines lines;
 };
 
 /* Reads the function at path (a folder or a file, relative paths allowed).
  *
  * Everything wrong is added to *problems, each with file and line where there is
  * one; the caller prints them all. Detects the runtime where function.ini does
- * not name it, in this order: function.json; package.json or index.js / .mjs /
- * .cjs; app.py or lambda_function.py; *.so; a sole executable. Several
+ * not name it, by the handler that is named there, else in this order: function.json; package.json
+ * or index.js / .mjs / .cjs; app.py or lambda_function.py; *.so; a sole executable. Several
  * candidates of one rank are a problem that lists them. Checks that the handler's
  * file exists and can be read (or executed) by others, and says chmod where not.
  *
@@ -81,6 +89,11 @@ struct function {
 int function_load(const char *path, struct function *function, struct config_problems *problems,
                   struct error *err);
 void function_free(struct function *function);
+
+/* Whether the handler's file says nothing of the name that will be called in it: a
+ * search in its text, wrong now and then, so that it makes a remark and no problem.
+ * Returns true with text when there is something to say. */
+bool function_remark(const struct function *function, char *text, size_t size);
 
 /* "python", "node", "node (Azure form)", "native", "exec". */
 const char *function_runtime_name(int runtime);

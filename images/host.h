@@ -10,14 +10,30 @@
 #include "isolate/error.h"
 
 /* Returns in path (size bytes) the absolute path of an up-to-date prepared root,
- * and a descriptor of it that holds a shared lock: while somebody holds it, the
- * tree is not removed. run_dir: made by the caller (claim_open_run_dir).
+ * and a descriptor that holds a shared lock on it: while somebody holds it, the
+ * tree is not removed. run_dir: absolute, made by the caller (claim_open_run_dir).
  * runtimes: the folder with the language runtimes, copied to /var/runtime.
- * Returns the descriptor or a negative errno with err. Not thread-safe. */
+ *
+ * An outdated tree that nobody holds is removed when a new one is made. Neither a
+ * crash nor two callers at once leave a tree that is believed before it is whole.
+ *
+ * Returns the descriptor or a negative errno with err: -EPERM (the run directory,
+ * its lock file or the tree has another owner or can be written by others), -ENOENT
+ * (no runtimes folder), or what making the tree failed with. Not thread-safe. */
 int host_image_open(const char *run_dir, const char *runtimes, char *path, unsigned long size,
                     struct error *err);
 
-/* The entries of /etc that are copied, NULL terminated: for doctor and the docs. */
+/* The same with another folder in the place of /etc, for tests. */
+int host_image_open_from(const char *run_dir, const char *etc, const char *runtimes, char *path,
+                         unsigned long size, struct error *err);
+
+/* The directories of / besides /usr that have to be bound to the same place in the
+ * tree, which has a mount point for each: on a machine whose /bin, /sbin and /lib*
+ * are links into /usr there is none. Returns how many names were filled. */
+int host_image_extra_mounts(char names[8][16]);
+
+/* The entries of /etc that are copied where they exist and any user can read them,
+ * NULL terminated, with * for any text: for doctor and the docs. */
 extern const char *const host_image_etc[];
 
 #endif

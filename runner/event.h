@@ -18,7 +18,8 @@ struct event {
  * (not with quiet). limit: bytes.
  * Returns an enum outcome: OUTCOME_SUCCESS, OUTCOME_BAD_EVENT,
  * OUTCOME_EVENT_TOO_LARGE, or OUTCOME_SERVICE, with err filled. */
-int event_read(const char *option, uint64_t limit, int quiet, struct event *event, struct error *err);
+int event_read(const char *option, uint64_t limit, int quiet, struct event *event,
+               struct error *err);
 void event_free(struct event *event);
 
 #endif

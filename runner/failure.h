@@ -6,8 +6,8 @@
 #include "runner/invocation.h"
 
 /* Sets invocation->result to {"errorMessage","errorType","requestId"} and its outcome. */
-__attribute__((format(printf, 3, 4))) void failure_set(struct invocation *invocation, int outcome, const char *format,
-                                                       ...);
+__attribute__((format(printf, 3, 4))) void failure_set(struct invocation *invocation, int outcome,
+                                                       const char *format, ...);
 
 /* For a process that ended without a result: status is wait(2)'s. */
 void failure_set_exit(struct invocation *invocation, int status);

@@ -36,8 +36,8 @@
 
 #include "runner/json.h"
 
-#define FRAME_FD 3
-#define FRAME_HEAD 8
+#define FRAME_FD       3
+#define FRAME_HEAD     8
 #define FRAME_GRACE_MS 100
 
 enum frame_type {
@@ -78,8 +78,8 @@ struct frame_sender {
 };
 
 /* Prepares the EVENT frame. Returns 0 or -ENOMEM, -E2BIG (over 4 GiB). */
-int frame_prepare(struct frame_sender *sender, const char *request_id, uint64_t timeout_ms, const char *event,
-                  size_t length);
+int frame_prepare(struct frame_sender *sender, const char *request_id, uint64_t timeout_ms,
+                  const char *event, size_t length);
 /* Writes what fd (non-blocking) takes. 1: all written, 0: more to come, negative
  * errno: the other side is gone. */
 int frame_send(struct frame_sender *sender, int fd);
@@ -90,11 +90,11 @@ struct frame_reader {
     unsigned char head[FRAME_HEAD];
     size_t head_length;
     struct json_out payload;
-    uint32_t type;       /* of the last frame, once done */
-    uint64_t announced;  /* its length */
+    uint32_t type;      /* of the last frame, once done */
+    uint64_t announced; /* its length */
     bool ready, done;
-    bool too_large;      /* announced more than the limit; nothing of it was read */
-    const char *broken;  /* what was wrong, static text */
+    bool too_large;     /* announced more than the limit; nothing of it was read */
+    const char *broken; /* what was wrong, static text */
 };
 
 /* Reads what is there. 1: read something or would block, 0: end of file. */

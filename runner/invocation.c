@@ -111,6 +111,18 @@ static int open_signals(sigset_t *before) {
     return fd < 0 ? -errno : fd;
 }
 
+static void close_input(struct run *run) {
+    if (run->input >= 0 && run->input != run->output)
+        close(run->input);
+    run->input = -EBADF;
+}
+
+static void give_event(struct run *run) {
+    /* An exec that does not read its stdin is not wrong: the rest is dropped. */
+    if (run->input >= 0 && frame_send(&run->sender, run->input) != 0)
+        close_input(run);
+}
+
 static int set_up(struct run *run, struct error *err) {
     struct invocation *invocation = run->invocation;
     const struct function *function = invocation->function;
@@ -133,27 +145,18 @@ static int set_up(struct run *run, struct error *err) {
     spec->standard_output = run->ends[1];
     spec->standard_error = run->ends[2];
     spec->channel = run->ends[3];
+    /* What fits is there before the program runs: an error while it loads can then
+     * name its request, and a small event costs no wake-up. */
+    give_event(run);
     return 0;
 }
 
 /* ---- the loop -------------------------------------------------------------------- */
 
-static void close_input(struct run *run) {
-    if (run->input >= 0 && run->input != run->output)
-        close(run->input);
-    run->input = -EBADF;
-}
-
 static void close_output(struct run *run) {
     if (run->input == run->output)
         run->input = -EBADF;
     cleanup_close(&run->output);
-}
-
-static void give_event(struct run *run) {
-    /* An exec that does not read its stdin is not wrong: the rest is dropped. */
-    if (run->input >= 0 && frame_send(&run->sender, run->input) != 0)
-        close_input(run);
 }
 
 static void end(struct run *run, int verdict) {
@@ -235,7 +238,6 @@ static int wait_for_events(struct run *run, struct pollfd fds[6]) {
 
 static void loop(struct run *run) {
     bool frames = run->invocation->plan->frames;
-    give_event(run);
     while (run->phase != PHASE_OVER) {
         struct pollfd fds[6];
         int count = wait_for_events(run, fds);

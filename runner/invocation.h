@@ -21,15 +21,15 @@ struct invocation {
     const struct function *function;
     const struct runtime_plan *plan;
     const struct event *event;
-    struct slot_spec spec;  /* but for the descriptors */
-    bool stream_log;        /* to stderr as it comes */
+    struct slot_spec spec; /* but for the descriptors */
+    bool stream_log;       /* to stderr as it comes */
     char request_id[REQUEST_ID_SIZE];
 
     /* How it ended. */
-    int outcome;        /* enum outcome */
-    char *result;       /* what goes to stdout: the result, or the error object */
+    int outcome;  /* enum outcome */
+    char *result; /* what goes to stdout: the result, or the error object */
     size_t result_length;
-    char *log;          /* at most limits.logs bytes and a last line [truncated] */
+    char *log; /* at most limits.logs bytes and a last line [truncated] */
     size_t log_length, log_streamed;
     bool log_truncated;
     uint64_t init_us;     /* from the start to the handler loaded */
