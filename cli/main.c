@@ -1,0 +1,94 @@
+/* fnrun: reads the command line, answers help and version itself, and becomes
+ * fnrun-once (a call, check) or fnrun-manage (all else). It stays small because
+ * each page touched before the exec is paid on every call: no stdio until there is
+ * something to print. */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "cli/args.h"
+#include "cli/programs.h"
+
+static int fail(const struct error *err, int status) {
+    fprintf(stderr, "fnrun: %s\n", err->message);
+    return status;
+}
+
+/* A full disk or a closed pipe must not look like success. */
+static int printed(void) {
+    struct error err;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return ARGS_EXIT_OK;
+    error_set(&err, -errno, "cannot write to stdout: %s", strerror(errno));
+    return fail(&err, ARGS_EXIT_BROKEN);
+}
+
+static int print_help(int command) {
+    args_print_help(command, stdout);
+    return printed();
+}
+
+static int print_version(const struct args *args) {
+    printf(args->json ? "{\"version\":\"%s\"}\n" : "fnrun %s\n", PACKAGE_VERSION);
+    return printed();
+}
+
+/* A bare word names a deployed function: those belong to the daemon. */
+static int refuse_name(const char *name) {
+    struct error err;
+    struct stat status;
+    if (stat(name, &status) == 0)
+        error_set(&err, -ENOENT,
+                  "'%s' is the name of a deployed function, and no fnrund is running; for the "
+                  "folder of that name say: fnrun invoke ./%s",
+                  name, name);
+    else
+        error_set(
+            &err, -ENOENT,
+            "no function '%s': there is no file or folder of that name here, and no fnrund is "
+            "running (deployed functions are not part of this version); give the path of a "
+            "function's folder or file: fnrun invoke PATH",
+            name);
+    return fail(&err, ARGS_EXIT_REFUSED);
+}
+
+static int become(const char *program, char *const argv[]) {
+    struct error err;
+    programs_become(program, argv, &err);
+    return fail(&err, ARGS_EXIT_BROKEN);
+}
+
+static int run(const struct args *args, char *const argv[]) {
+    if (args->help)
+        return print_help(args->command);
+    switch (args->command) {
+    case COMMAND_HELP:
+        return print_help(args->operand ? args_command(args->operand, NULL) : COMMAND_NONE);
+    case COMMAND_VERSION:
+        return print_version(args);
+    case COMMAND_INVOKE:
+        if (!args_is_path(args->operand))
+            return refuse_name(args->operand);
+        return become("fnrun-once", argv);
+    case COMMAND_CHECK:
+        return become("fnrun-once", argv);
+    case COMMAND_INIT:
+    case COMMAND_DOCTOR:
+        return become("fnrun-manage", argv);
+    default: /* no command at all */
+        args_print_help(COMMAND_NONE, stderr);
+        return ARGS_EXIT_USAGE;
+    }
+}
+
+int main(int argc, char *argv[]) {
+    struct args args;
+    struct error err;
+    if (args_parse(argc, argv, &args, &err) < 0)
+        return fail(&err, ARGS_EXIT_USAGE);
+    int status = run(&args, argv);
+    args_free(&args);
+    return status;
+}
