@@ -1,1 +1,107 @@
-# Unit tests, end-to-end tests, lint, benchmark.
+# Unit tests, end-to-end tests, lint, fuzzing, benchmark. Everything that is made
+# while testing goes to checks/ in the build folder.
+
+# The line of counts is the last one, not "Leaving directory".
+AM_MAKEFLAGS = --no-print-directory
+
+# --- unit tests: each program links exactly the sources that it tests -------------
+unit_programs = checks/test_args checks/test_cgroup checks/test_claim checks/test_config \
+	checks/test_filter checks/test_frame checks/test_function checks/test_host checks/test_idmap \
+	checks/test_json checks/test_outcome checks/test_runtimes
+if HAVE_CMOCKA
+check_PROGRAMS += $(unit_programs)
+unit_arguments = $(unit_programs)
+else
+unit_arguments = --without-unit 'cmocka was not found by configure: apt-get install libcmocka-dev'
+endif
+
+checks_test_args_SOURCES = tests/unit/test_args.c cli/args.c cli/args_table.c cli/args_help.c
+checks_test_args_LDADD = $(CMOCKA_LIBS)
+checks_test_cgroup_SOURCES = tests/unit/test_cgroup.c isolate/cgroup.c isolate/cgroup_v1.c isolate/cgroup_v2.c
+checks_test_cgroup_LDADD = $(CMOCKA_LIBS)
+checks_test_claim_SOURCES = tests/unit/test_claim.c isolate/claim.c
+checks_test_claim_LDADD = $(CMOCKA_LIBS)
+config_sources = images/config.c images/config_lines.c images/config_table.c images/config_value.c images/runtimes.c
+checks_test_config_SOURCES = tests/unit/test_config.c $(config_sources)
+checks_test_config_LDADD = $(CMOCKA_LIBS) $(INIH_LIBS)
+checks_test_filter_SOURCES = tests/unit/test_filter.c tests/unit/bpf_simulate.c isolate/filter.c
+checks_test_filter_LDADD = $(CMOCKA_LIBS) $(SECCOMP_LIBS)
+checks_test_frame_SOURCES = tests/unit/test_frame.c runner/frame.c runner/logs.c runner/json.c
+checks_test_frame_LDADD = $(CMOCKA_LIBS)
+checks_test_function_SOURCES = tests/unit/test_function.c images/function.c images/detect.c images/folder.c \
+	images/handler.c runner/json.c $(config_sources)
+checks_test_function_LDADD = $(CMOCKA_LIBS) $(INIH_LIBS)
+checks_test_host_SOURCES = tests/unit/test_host.c images/host.c images/host_tree.c images/copy.c
+# Its paths are short and made from several buffers of one size.
+checks_test_host_CFLAGS = $(AM_CFLAGS) -Wno-format-truncation -Wno-restrict
+checks_test_host_LDADD = $(CMOCKA_LIBS)
+checks_test_idmap_SOURCES = tests/unit/test_idmap.c isolate/idmap.c
+checks_test_idmap_LDADD = $(CMOCKA_LIBS)
+checks_test_json_SOURCES = tests/unit/test_json.c runner/json.c
+checks_test_json_LDADD = $(CMOCKA_LIBS)
+checks_test_outcome_SOURCES = tests/unit/test_outcome.c runner/outcome.c runner/failure.c \
+	runner/report.c runner/json.c
+checks_test_outcome_LDADD = $(CMOCKA_LIBS)
+checks_test_runtimes_SOURCES = tests/unit/test_runtimes.c images/runtimes.c
+checks_test_runtimes_LDADD = $(CMOCKA_LIBS)
+
+# make check TESTS_ONLY=pattern runs the part whose names have the pattern in them.
+TESTS_ONLY =
+check-local:
+	@test -n '$(PYTHON3)' || { echo 'the tests need /usr/bin/python3: run ./bootstrap, then ./configure' >&2; exit 1; }
+	@$(PYTHON3) $(srcdir)/tests/run-all --source $(srcdir) --build $(builddir) \
+		--only '$(TESTS_ONLY)' -- $(unit_arguments)
+
+# --- what does not run with every check ---------------------------------------------
+lint: $(BUILT_SOURCES) config.h
+	@$(srcdir)/tests/tools/lint $(srcdir) $(builddir)
+
+# NAME:SOURCE,SOURCE...: tests/fuzz/fuzz_NAME.c and what it is linked with.
+fuzz_targets = json:runner/json.c
+FUZZ_SECONDS = 20
+fuzz: $(BUILT_SOURCES) config.h
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(srcdir)/tests/tools/fuzz $(srcdir) $(builddir) $(fuzz_targets)
+
+bench: all
+	@$(srcdir)/tests/bench/run --build $(abs_builddir)
+
+# The whole suite again with ASan and UBSan. From a copy: a folder that has been
+# configured cannot be the source of another build.
+check-sanitizers:
+	rm -rf checks/sanitizers
+	$(MKDIR_P) checks/sanitizers/build
+	$(MAKE) distdir distdir=checks/sanitizers/source
+	cd checks/sanitizers/build && ../source/configure -q --enable-sanitizers
+	cd checks/sanitizers/build && $(MAKE) check TESTS_ONLY='$(TESTS_ONLY)'
+
+# Compiled, not run: no machine for it here.
+check-aarch64: $(BUILT_SOURCES) config.h
+	@$(srcdir)/tests/tools/cross-build $(srcdir) $(builddir) aarch64-linux-gnu-gcc \
+		$(fnrun_SOURCES) $(fnrun_once_SOURCES)
+
+check-vm: all
+	@if test -x $(srcdir)/tests/vm/run; then $(srcdir)/tests/vm/run; \
+	else echo 'SKIP the virtual machine: there is no tests/vm/run yet'; fi
+
+check-long:
+	$(MAKE) check
+	$(MAKE) lint
+	$(MAKE) check-sanitizers
+	$(MAKE) fuzz FUZZ_SECONDS=300
+	$(MAKE) check-aarch64
+	$(MAKE) distcheck
+	$(MAKE) check-vm
+
+.PHONY: lint fuzz bench check-sanitizers check-aarch64 check-vm check-long
+
+# Other fragments add to these two as well: only prerequisites here.
+clean-local: clean-checks
+clean-checks:
+	rm -rf checks
+dist-hook: dist-without-products
+dist-without-products:
+	find $(distdir) \( -name __pycache__ -o -name '*.o' -o -name .deps -o -name .dirstamp \) -prune -exec rm -rf {} +
+.PHONY: clean-checks dist-without-products
+
+EXTRA_DIST += .ci/run examples tests/run-all tests/cppcheck-suppressions.txt \
+	tests/tools tests/runtimes tests/e2e tests/fuzz tests/bench
