@@ -273,24 +273,28 @@ static bool machine_swaps(void) {
     return line && line[1];
 }
 
-/* v2's root group has no limits of its own: its children show what there is. */
-static bool counts_swap(const struct cgroup_place *place) {
+static bool has_file(const char *folder, const char *file) {
     char pattern[PATH_MAX];
     glob_t found;
-    const char *file = place->version == 1 ? "memory.memsw.limit_in_bytes" : "memory.swap.max";
-    snprintf(pattern, sizeof pattern, "%s/%s", place->parent, file);
-    if (access(pattern, F_OK) == 0)
-        return true;
-    snprintf(pattern, sizeof pattern, "%s/*/%s", place->parent, file);
+    snprintf(pattern, sizeof pattern, "%s/%s", folder, file);
     int r = glob(pattern, GLOB_NOSORT, NULL, &found);
     globfree(&found);
     return r == 0;
 }
 
+/* On v2 the group that was looked at may be a scope that has gone by now, and the
+ * root group has no limits of its own: the groups below the mount show what there is. */
+static bool counts_swap(const struct cgroup_layout *layout) {
+    const struct cgroup_place *memory = &layout->places[CGROUP_MEMORY];
+    if (memory->version == 1)
+        return has_file(memory->parent, "memory.memsw.limit_in_bytes");
+    return memory->version == 2 && (has_file(memory->parent, "memory.swap.max") ||
+                                    has_file(layout->unified, "*/memory.swap.max"));
+}
+
 static void look_at_swap(struct findings *all, const struct cgroup_layout *layout) {
     struct finding *item = add(all, "swap accounting", false);
-    const struct cgroup_place *memory = &layout->places[CGROUP_MEMORY];
-    if (memory->version && counts_swap(memory)) {
+    if (counts_swap(layout)) {
         detail(item, "swap counts in the memory limit");
     } else if (!machine_swaps()) {
         detail(item, "off, and this machine has no swap");

@@ -157,32 +157,35 @@ static int detect_python(const struct folder *folder, struct function *function,
 /* The script at path as a node handler, file.handler. Its name must have one dot. */
 static int set_node(const struct folder *folder, struct function *function, const char *path,
                     const char *said_by, struct config_problems *problems) {
-    char text[HANDLER_PATH], shown[UTF8_EXCERPT];
-    while (strncmp(path, "./", 2) == 0)
-        path += 2;
-    size_t length = strlen(path);
-    while (length && path[length - 1] == '/')
-        length--;
-    snprintf(text, sizeof text - 16, "%.*s", (int)length, path);
+    char file[HANDLER_PATH - 16], handler[HANDLER_PATH], shown[UTF8_EXCERPT];
     struct stat st;
-    if (!*text || (folder_look(folder, text, &st) == 0 && S_ISDIR(st.st_mode)))
-        strcat(text, *text ? "/index" : "index");
+    const char *from = path;
+    while (strncmp(from, "./", 2) == 0)
+        from += 2;
+    size_t length = strlen(from);
+    while (length && from[length - 1] == '/')
+        length--;
+    snprintf(file, sizeof file, "%.*s", (int)length, from);
+    bool is_folder = *file && folder_look(folder, file, &st) == 0 && S_ISDIR(st.st_mode);
     for (const char *const *end = (const char *const[]){".js", ".mjs", ".cjs", NULL}; *end; end++) {
-        if (folder_ends_with(text, *end)) {
-            text[strlen(text) - strlen(*end)] = 0;
+        if (!is_folder && folder_ends_with(file, *end)) {
+            file[strlen(file) - strlen(*end)] = 0;
             break;
         }
     }
-    const char *slash = strrchr(text, '/');
-    if (strchr(slash ? slash + 1 : text, '.') || strstr(text, "..")) {
+    const char *slash = strrchr(file, '/');
+    if ((!is_folder && strchr(slash ? slash + 1 : file, '.')) || strstr(file, "..")) {
         config_problem(problems, said_by, 0,
                        "%s cannot be a handler's file: no further dot may be in its name; rename "
                        "it, or export its handler from index.js",
                        utf8_excerpt(path, shown));
         return 0;
     }
-    strcat(text, ".handler");
-    return set_handler(function, text);
+    snprintf(handler, sizeof handler, "%s%s.handler", file,
+             is_folder ? "/index"
+             : *file   ? ""
+                       : "index");
+    return set_handler(function, handler);
 }
 
 static unsigned line_of(const char *text, size_t offset) {

@@ -104,7 +104,7 @@ static int find_native(const struct folder *folder, const char *handler, char pa
                        char name[HANDLER_PATH]) {
     char file[HANDLER_PATH];
     const char *colon = strrchr(handler, ':');
-    strcpy(name, "handler");
+    snprintf(name, HANDLER_PATH, "handler");
     if (!colon)
         return try_file(folder, handler, "", path);
     if (!split(handler, colon, file, name) || !*file || !*name)
@@ -275,7 +275,7 @@ static void check_interpreter(const struct check *check, const char *head) {
     bool inside = strncmp(program, "/var/task/", 10) == 0, seen = inside;
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
         seen = seen || strncmp(program, places[i], strlen(places[i])) == 0;
-    if (!*program || *program != '/')
+    if (*program != '/')
         say(check, "the #! line of %s names no absolute path, as in #!/bin/sh", shown);
     else if (!seen)
         say(check, "the #! line of %s names %s, but functions see no programs outside /usr", shown,

@@ -16,7 +16,7 @@
 struct check {
     struct function function;
     struct config_problems problems;
-    char remarks[3][512];
+    char remarks[3][sizeof((struct error *)0)->message];
     size_t remark_count;
 };
 
