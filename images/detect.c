@@ -5,7 +5,7 @@
 #include "images/handler.h"
 #include "images/utf8.h"
 #include "isolate/cleanup.h"
-#include "runner/json.h"
+#include "images/json.h"
 
 #define MAX_TEXT (1ul << 20) /* of a file that is looked into */
 

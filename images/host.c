@@ -26,7 +26,7 @@
  * it, so that leftovers of dead builders are known for certain. See fcntl(2) on open
  * file description locks. */
 
-#define FORMAT        1 /* raise it when host_tree.c makes something else of the same sources */
+#define FORMAT        2 /* raise it when host_tree.c makes something else of the same sources */
 #define LOCK_FILE     "host.lock"
 #define NAME_LENGTH   37 /* host- and 32 hex digits */
 #define NAME_SIZE     64 /* with .tmp. and an id */

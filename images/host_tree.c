@@ -6,6 +6,7 @@
 #include <fnmatch.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "images/copy.h"
 #include "images/host.h"
@@ -44,18 +45,24 @@ const char *const host_image_etc[] = {"ld.so.cache",
 
 const char *const host_tree_top[] = {"bin", "sbin", "lib", "lib32", "lib64", "libx32", NULL};
 
-static const char *const directories[] = {"usr", "dev", "dev/shm",  "proc", "tmp",
-                                          "etc", "var", "var/task", "run",  NULL};
+static const char *const directories[] = {"usr", "dev",      "proc", "tmp", "etc",
+                                          "var", "var/task", "run",  NULL};
 
-/* Places where slot.c binds the machine's devices. */
-static const char *const devices[] = {"null", "zero", "full", "random", "urandom", NULL};
+/* Made where this caller may make devices: the slot's /dev is then one mount (the tree
+ * itself is nodev). Else plain files, places for the machine's devices to be bound. */
+static const struct {
+    const char *name;
+    unsigned minor; /* of major 1, see the kernel's admin-guide/devices */
+} devices[] = {{"null", 3}, {"zero", 5}, {"full", 7}, {"random", 8}, {"urandom", 9}};
 
 static const struct {
     const char *name, *target;
 } device_links[] = {{"fd", "/proc/self/fd"},
                     {"stdin", "/proc/self/fd/0"},
                     {"stdout", "/proc/self/fd/1"},
-                    {"stderr", "/proc/self/fd/2"}};
+                    {"stderr", "/proc/self/fd/2"},
+                    /* One limited tmpfs is all that can be written. */
+                    {"shm", "/tmp"}};
 
 static const struct {
     const char *name, *text;
@@ -113,10 +120,15 @@ static int make_devices(int tree, struct error *err) {
     _cleanup_close_ int dev = openat(tree, "dev", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dev < 0)
         return failed(-errno, "dev", err);
-    for (const char *const *name = devices; *name; name++) {
-        int r = copy_make_file(dev, *name, "", 0);
+    for (size_t i = 0; i < COUNT(devices); i++) {
+        const char *name = devices[i].name;
+        int r = mknodat(dev, name, S_IFCHR | 0666, makedev(1, devices[i].minor));
+        if (r == 0)
+            r = fchmodat(dev, name, 0666, 0);
+        else if (errno == EPERM)
+            r = copy_make_file(dev, name, "", 0);
         if (r < 0)
-            return failed(r, *name, err);
+            return failed(r == -1 ? -errno : r, name, err);
     }
     for (size_t i = 0; i < COUNT(device_links); i++)
         if (symlinkat(device_links[i].target, dev, device_links[i].name) < 0)

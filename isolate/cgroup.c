@@ -118,6 +118,8 @@ static void note_mount(struct cgroup_layout *layout, const struct mount_line *mo
         snprintf(layout->unified, sizeof layout->unified, "%s", mount->point);
         if (named && named_group(mount, named, path, sizeof path))
             snprintf(layout->own_unified, sizeof layout->own_unified, "%s", path);
+        else if (named)
+            layout->unified[0] = 0;
         return;
     }
     for (int i = 0; i < CGROUP_CONTROLLERS; i++) {

@@ -151,7 +151,7 @@ SYS_CHILD static int build_inside(struct build *build) {
     const char **step = &failure->step;
     int r;
     sys_call5(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    lockdown_signals(false);
+    lockdown_signals();
     if ((r = enter_groups(build)) < 0 || (r = enter_namespaces(build)) < 0)
         return r;
     /* Before the change of ids: an ordinary user's own folders are his alone. */

@@ -30,7 +30,7 @@ struct idmap {
     uint32_t uid_start, uid_count; /* the whole range that may be used */
     uint32_t gid_start, gid_count;
     uint32_t blocks;      /* how many claims fit: 1 or more */
-    char why_single[160]; /* IDMAP_SINGLE: what is missing and how to get it */
+    char why_single[256]; /* IDMAP_SINGLE: what is missing and how to get it */
 };
 
 /* Finds out which form this caller can have. Returns 0; -ENOENT (root: nothing

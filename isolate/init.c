@@ -18,7 +18,7 @@ SYS_CHILD int init_main(void *argument) {
     struct timespec now = {0, 0};
     if (sys_call5(SYS_ppoll, SYS_PTR(&parent), 1, SYS_PTR(&now), 0, 0) != 0)
         return 1;
-    lockdown_signals(true);
+    lockdown_ignore_children();
     lockdown_capabilities();
     sys_call3(SYS_close_range, 0, ~0U, 0);
     for (;;)

@@ -16,17 +16,17 @@ struct kernel_sigaction {
     uint64_t mask;
 };
 
-SYS_CHILD void lockdown_signals(bool init) {
+SYS_CHILD void lockdown_signals(void) {
     struct kernel_sigaction action = {0};
+    uint64_t none = 0;
     for (int number = 1; number <= 64; number++)
         sys_call4(SYS_rt_sigaction, number, SYS_PTR(&action), 0, sizeof action.mask);
-    uint64_t none = 0;
-    if (!init)
-        sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, SYS_PTR(&none), 0, sizeof none);
-    if (init) {
-        action.handler = (void *)SIG_IGN;
-        sys_call4(SYS_rt_sigaction, SIGCHLD, SYS_PTR(&action), 0, sizeof action.mask);
-    }
+    sys_call4(SYS_rt_sigprocmask, SIG_SETMASK, SYS_PTR(&none), 0, sizeof none);
+}
+
+SYS_CHILD void lockdown_ignore_children(void) {
+    struct kernel_sigaction action = {.handler = (void *)SIG_IGN};
+    sys_call4(SYS_rt_sigaction, SIGCHLD, SYS_PTR(&action), 0, sizeof action.mask);
 }
 
 SYS_CHILD int lockdown_capabilities(void) {

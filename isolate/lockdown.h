@@ -24,8 +24,11 @@ int lockdown_apply(const struct lockdown *lockdown, const char **step);
 /* Empties the five capability sets but the bounding one. */
 int lockdown_capabilities(void);
 
-/* Default dispositions for every signal and an empty mask; with init's, SIGCHLD
- * ignored so that orphans are reaped by the kernel and the mask stays as it is. */
-void lockdown_signals(bool init);
+/* Default dispositions for every signal and an empty mask: what a caller ignores
+ * (nohup) is inherited by programs. */
+void lockdown_signals(void);
+
+/* For init: SIGCHLD ignored, so that the kernel reaps orphans. */
+void lockdown_ignore_children(void);
 
 #endif

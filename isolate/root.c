@@ -5,8 +5,6 @@
 #include <linux/mount.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "isolate/sys.h"
@@ -27,8 +25,6 @@
 static const char *const node_names[ROOT_NODES] = {"null", "zero", "full", "random", "urandom"};
 static const char *const node_paths[ROOT_NODES] = {"/dev/null", "/dev/zero", "/dev/full",
                                                    "/dev/random", "/dev/urandom"};
-static const char *const extra_names[ROOT_EXTRA] = {"bin",   "sbin",   "lib",    "lib32",
-                                                    "lib64", "libx32", "libo32", ""};
 
 /* What anybody may read in /proc and no function needs: keys of other sessions,
  * the kernel's symbols, the machine's interrupts (their rates tell of keystrokes)
@@ -54,18 +50,34 @@ SYS_CHILD static long set_attributes(int mount, uint64_t set, uint64_t clear) {
                      SYS_PTR(&attributes), sizeof attributes);
 }
 
-/* A detached, attributed copy of the tree at path. */
-SYS_CHILD static int clone_tree(int dir, const char *path, uint64_t attributes) {
+/* A detached copy of the tree at path, some attributes set and some cleared. */
+SYS_CHILD static int clone_tree_without(int dir, const char *path, uint64_t set, uint64_t clear) {
     long mount =
         sys_call3(SYS_open_tree, dir, SYS_PTR(path), TREE_CLONE | TREE_CLOEXEC | AT_RECURSIVE);
     if (mount < 0)
         return (int)mount;
-    long r = set_attributes((int)mount, attributes, 0);
+    long r = set_attributes((int)mount, set, clear);
     if (r < 0) {
         sys_call1(SYS_close, mount);
         return (int)r;
     }
     return (int)mount;
+}
+
+SYS_CHILD static int clone_tree(int dir, const char *path, uint64_t set) {
+    return clone_tree_without(dir, path, set, 0);
+}
+
+/* The prepared tree's dev/ as a mount of its own. /run may be mounted nodev: that is
+ * cleared here and nowhere else, which takes root of the machine. */
+SYS_CHILD static int clone_devices(const char *prepared) {
+    long tree =
+        sys_call4(SYS_openat, AT_FDCWD, SYS_PTR(prepared), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    if (tree < 0)
+        return (int)tree;
+    int dev = clone_tree_without((int)tree, "dev", MOUNT_ATTR_RDONLY | NODE_ATTR, MOUNT_ATTR_NODEV);
+    sys_call1(SYS_close, tree);
+    return dev;
 }
 
 SYS_CHILD static long attach(int mount, int dir, const char *path) {
@@ -90,26 +102,17 @@ SYS_CHILD static long new_mount(const char *type, uint64_t attributes, const cha
     return r;
 }
 
-void root_find_extra(struct root_spec *spec) {
-    int dir = open(spec->prepared, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    memset(spec->extra, 0, sizeof spec->extra);
-    for (int i = 0; i < ROOT_EXTRA && dir >= 0 && extra_names[i][0]; i++) {
-        struct stat st;
-        if (fstatat(dir, extra_names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
-            memcpy(spec->extra[i], extra_names[i], strlen(extra_names[i]) + 1);
-    }
-    if (dir >= 0)
-        sys_call1(SYS_close, dir);
-}
-
 SYS_CHILD int root_open(const struct root_spec *spec, struct root_trees *trees, const char **step) {
-    trees->prepared = trees->usr = trees->task = -EBADF;
+    trees->prepared = trees->usr = trees->task = trees->dev = -EBADF;
     for (int i = 0; i < ROOT_EXTRA; i++)
         trees->extra[i] = -EBADF;
     for (int i = 0; i < ROOT_NODES; i++)
         trees->nodes[i] = -EBADF;
-    trees->prepared =
-        TRY("opening the prepared root", clone_tree(AT_FDCWD, spec->prepared, BASE_ATTR));
+    /* /run is mounted noexec by some systems, and the native loader lies there. Only
+     * root of the machine may clear what the machine has set. */
+    trees->prepared = TRY("opening the prepared root",
+                          clone_tree_without(AT_FDCWD, spec->prepared, BASE_ATTR,
+                                             spec->privileged ? MOUNT_ATTR_NOEXEC : 0));
     trees->usr = TRY("opening /usr", clone_tree(AT_FDCWD, "/usr", BASE_ATTR));
     for (int i = 0; i < ROOT_EXTRA; i++) {
         char path[20] = "/";
@@ -119,7 +122,9 @@ SYS_CHILD int root_open(const struct root_spec *spec, struct root_trees *trees, 
             path[k + 1] = spec->extra[i][k], path[k + 2] = 0;
         trees->extra[i] = TRY("opening /bin or /lib", clone_tree(AT_FDCWD, path, BASE_ATTR));
     }
-    for (int i = 0; i < ROOT_NODES; i++)
+    if (spec->own_devices)
+        trees->dev = TRY("opening the devices", clone_devices(spec->prepared));
+    for (int i = 0; i < ROOT_NODES && !spec->own_devices; i++)
         trees->nodes[i] =
             TRY("opening a device in /dev", clone_tree(AT_FDCWD, node_paths[i], NODE_ATTR));
     trees->task = TRY("opening the function's folder", clone_tree(AT_FDCWD, spec->task, BASE_ATTR));
@@ -134,6 +139,7 @@ SYS_CHILD static void close_one(int *fd) {
 
 SYS_CHILD void root_close(struct root_trees *trees) {
     close_one(&trees->prepared);
+    close_one(&trees->dev);
     close_one(&trees->usr);
     close_one(&trees->task);
     for (int i = 0; i < ROOT_EXTRA; i++)
@@ -226,6 +232,20 @@ SYS_CHILD static int attach_tmp(const struct root_spec *spec, const struct root_
     return 0;
 }
 
+SYS_CHILD static int attach_devices(const struct root_trees *trees, const char **step) {
+    if (trees->dev >= 0) {
+        TRY("attaching /dev", attach(trees->dev, trees->prepared, "dev"));
+        return 0;
+    }
+    int dev = TRY("opening dev in the prepared root",
+                  sys_call4(SYS_openat, trees->prepared, SYS_PTR("dev"),
+                            O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+    for (int i = 0; i < ROOT_NODES; i++)
+        TRY("attaching a device", attach(trees->nodes[i], dev, node_names[i]));
+    sys_call1(SYS_close, dev);
+    return 0;
+}
+
 SYS_CHILD int root_enter(const struct root_spec *spec, const struct root_trees *trees,
                          const char **step) {
     /* The tree is attached over itself: pivot_root wants a mount point, and the
@@ -235,20 +255,17 @@ SYS_CHILD int root_enter(const struct root_spec *spec, const struct root_trees *
     for (int i = 0; i < ROOT_EXTRA; i++)
         if (trees->extra[i] >= 0)
             TRY("attaching /bin or /lib", attach(trees->extra[i], trees->prepared, spec->extra[i]));
-    int dev = TRY("opening dev in the prepared root",
-                  sys_call4(SYS_openat, trees->prepared, SYS_PTR("dev"),
-                            O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
-    for (int i = 0; i < ROOT_NODES; i++)
-        TRY("attaching a device", attach(trees->nodes[i], dev, node_names[i]));
-    sys_call1(SYS_close, dev);
+    int r = attach_devices(trees, step);
+    if (r < 0)
+        return r;
     if (spec->task_file) {
-        int r = attach_task_file(spec, trees, step);
+        r = attach_task_file(spec, trees, step);
         if (r < 0)
             return r;
     } else {
         TRY("attaching /var/task", attach(trees->task, trees->prepared, "var/task"));
     }
-    int r = attach_proc(trees, step);
+    r = attach_proc(trees, step);
     if (r == 0)
         r = attach_tmp(spec, trees, step);
     if (r < 0)

@@ -13,6 +13,7 @@
 #ifndef FNRUN_ROOT_H
 #define FNRUN_ROOT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define ROOT_EXTRA 8 /* /bin, /lib, ... where they are no links into /usr */
@@ -23,11 +24,14 @@ struct root_spec {
     const char *task;      /* absolute path */
     const char *task_file; /* task is a file to be shown under this name; else NULL */
     uint64_t tmp_bytes;
-    char extra[ROOT_EXTRA][16]; /* names of top-level directories to bind */
+    const char (*extra)[16]; /* ROOT_EXTRA names of top-level directories to bind, or "" */
+    bool own_devices;        /* the prepared tree has devices in its dev/ */
+    bool privileged;         /* root_open runs as root of the machine */
 };
 
 struct root_trees {
     int prepared, usr, task;
+    int dev; /* with own_devices; else the nodes */
     int extra[ROOT_EXTRA];
     int nodes[ROOT_NODES];
 };
@@ -37,9 +41,5 @@ struct root_trees {
 int root_open(const struct root_spec *spec, struct root_trees *trees, const char **step);
 void root_close(struct root_trees *trees);
 int root_enter(const struct root_spec *spec, const struct root_trees *trees, const char **step);
-
-/* Finds which top-level directories have to be bound (they are directories in the
- * prepared tree and no links). Runs in the launcher. */
-void root_find_extra(struct root_spec *spec);
 
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -123,6 +124,14 @@ static void plan_lockdown(struct build *build) {
         build->lockdown.processes = RLIM_INFINITY;
 }
 
+/* Whether who prepared the tree could make devices in it. */
+static bool has_devices(const char *prepared) {
+    char path[512];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/dev/null", prepared);
+    return lstat(path, &st) == 0 && S_ISCHR(st.st_mode);
+}
+
 /* The function's process, and its failure worded. */
 static int start_function(struct build *build, bool *program_failed, struct error *err) {
     int r;
@@ -145,43 +154,50 @@ static int start_function(struct build *build, bool *program_failed, struct erro
     return 0;
 }
 
-/* Building a slot, in order. The network namespace is made beside the rest. */
+/* The network namespace is made beside the rest. An ordinary user's helper must end
+ * before the function's process starts: its change of credentials makes this memory
+ * undumpable, and joining init's namespaces would then be refused. */
+static int start_network(struct build *build, pid_t *beside, struct error *err) {
+    if (build->spec->host_network)
+        return 0;
+    long helper = start_beside(child_network, build, 0);
+    if (helper < 0)
+        return fail(err, "making the network namespace", (int)helper);
+    if (build->privileged)
+        *beside = (pid_t)helper;
+    else
+        reap((pid_t)helper);
+    return 0;
+}
+
+/* Building a slot, in order. */
 static int build_slot(struct build *build, pid_t *beside, bool *program_failed, struct error *err) {
     struct slot *slot = build->slot;
     const struct slot_spec *spec = build->spec;
-    int r = start_init(build, err);
+    bool v2 = spec->layout && cgroup_on_v2(spec->layout);
+    int r = claim_ids(slot, err);
+    /* v2: this process leaves its group for the slot's groups to be made, and init
+     * would stay in it. v1: later, while the network is being made. */
+    if (r == 0 && v2)
+        r = make_groups(slot, spec, err);
+    if (r == 0)
+        r = start_init(build, err);
     if (r < 0)
         return r;
-    /* The helper's change of credentials makes this process's memory undumpable,
-     * and an ordinary user may then not write the maps: he writes them first. */
-    if (!build->privileged) {
-        r = claim_ids(slot, err);
-        if (r == 0)
-            r = idmap_write(&slot->ids, slot->claim.block, slot->init_id, err);
-        if (r < 0)
-            return r;
-    }
-    if (!spec->host_network) {
-        long helper = start_beside(child_network, build, 0);
-        if (helper < 0)
-            return fail(err, "making the network namespace", (int)helper);
-        *beside = (pid_t)helper;
-    }
-    if (build->privileged) {
-        r = claim_ids(slot, err);
-        if (r == 0)
-            r = idmap_write(&slot->ids, slot->claim.block, slot->init_id, err);
-        if (r < 0)
-            return r;
-    } else if (*beside) {
-        reap(*beside);
-        *beside = 0;
-    }
-    r = make_groups(slot, spec, err);
+    /* An ordinary user writes the maps before the helper makes this undumpable: the
+     * files would then belong to root. */
+    if (!build->privileged)
+        r = idmap_write(&slot->ids, slot->claim.block, slot->init_id, err);
+    if (r == 0)
+        r = start_network(build, beside, err);
+    if (r == 0 && build->privileged)
+        r = idmap_write(&slot->ids, slot->claim.block, slot->init_id, err);
+    if (r == 0 && !v2)
+        r = make_groups(slot, spec, err);
     if (r < 0)
         return r;
     plan_lockdown(build);
-    root_find_extra(&build->root);
+    build->root.own_devices = build->privileged && has_devices(spec->root);
     const char *step = NULL;
     if (build->privileged && (r = root_open(&build->root, &build->trees, &step)) < 0)
         return fail(err, step, r);
@@ -198,6 +214,8 @@ int slot_start(struct slot *slot, const struct slot_spec *spec, bool *program_fa
         .init = {.parent = self},
         .network = -EBADF,
         .root = {.prepared = spec->root,
+                 .extra = spec->extra,
+                 .privileged = geteuid() == 0,
                  .task = spec->task,
                  .task_file = spec->task_file,
                  .tmp_bytes = spec->tmp_bytes},

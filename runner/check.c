@@ -8,7 +8,7 @@
 #include "images/config_table.h"
 #include "images/function.h"
 #include "images/runtimes.h"
-#include "runner/json.h"
+#include "images/json.h"
 
 #define HOST_NETWORK                                                                               \
     "the machine's own: what listens on its loopback, and its abstract sockets, can be reached"

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "isolate/cleanup.h"
-#include "runner/json.h"
+#include "images/json.h"
 #include "runner/outcome.h"
 
 #define WAIT_MS 1000

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "runner/json.h"
+#include "images/json.h"
 #include "runner/outcome.h"
 
 void failure_set(struct invocation *invocation, int outcome, const char *format, ...) {

@@ -34,7 +34,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "runner/json.h"
+#include "images/json.h"
 
 #define FRAME_FD       3
 #define FRAME_HEAD     8

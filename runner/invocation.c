@@ -15,9 +15,10 @@
 #include <unistd.h>
 
 #include "isolate/cleanup.h"
+#include "isolate/sys.h"
 #include "runner/failure.h"
 #include "runner/frame.h"
-#include "runner/json.h"
+#include "images/json.h"
 #include "runner/logs.h"
 #include "runner/outcome.h"
 
@@ -47,8 +48,9 @@ struct run {
 };
 
 static uint64_t now_us(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    struct timespec now = {0};
+    /* Not by the vdso: mapping its two pages in costs 20 us, a call 0.2. */
+    sys_call2(SYS_clock_gettime, CLOCK_MONOTONIC, SYS_PTR(&now));
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 

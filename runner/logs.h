@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "runner/json.h"
+#include "images/json.h"
 
 struct logs {
     uint64_t limit; /* bytes */

@@ -23,7 +23,7 @@
 #include "runner/check.h"
 #include "runner/event.h"
 #include "runner/invocation.h"
-#include "runner/json.h"
+#include "images/json.h"
 #include "runner/outcome.h"
 #include "runner/report.h"
 
@@ -164,8 +164,10 @@ static int find_groups(const struct args *args, struct cgroup_layout *layout, st
     int r = args->cgroup ? cgroup_find_below(layout, args->cgroup, err) : cgroup_find(layout, err);
     if (r == 0)
         r = cgroup_usable(layout, err);
-    bool systemd = access("/run/systemd/system", F_OK) == 0;
-    if (r == 0 || args->cgroup || !systemd || (r != -EBUSY && r != -EACCES))
+    /* Only a v2 group can be had from systemd, and only where the group that this is
+     * in will not do: it holds others, is not the caller's, or lacks a controller. */
+    bool curable = r == -EBUSY || r == -EACCES || (r == -EOPNOTSUPP && layout->unified[0]);
+    if (!curable || args->cgroup || access("/run/systemd/system", F_OK) < 0)
         return r;
     r = ask_for_scope(err);
     if (r == 0)
@@ -259,6 +261,7 @@ static int run(const struct args *args, const struct function *function,
     }
     if (code == 0) {
         fill_spec(&invocation, args, &layout, root);
+        host_image_extra_mounts(invocation.spec.extra);
         invocation.stream_log = !args->json && !args->quiet && args->log_level >= LOG_LEVEL_WARN;
         invocation_run(&invocation, &signal_number);
         code = invocation.outcome == OUTCOME_SERVICE ? refuse(OUTCOME_SERVICE, &invocation.service)

@@ -4,7 +4,7 @@
 #define FNRUN_REPORT_H
 
 #include "runner/invocation.h"
-#include "runner/json.h"
+#include "images/json.h"
 
 /* "REPORT RequestId: ...\tDuration: 1.23 ms\tBilled Duration: 2 ms\tMemory Size: 128 MB\t
  * Max Memory Used: 9 MB\tInit Duration: 4.56 ms\t[Status: timeout\t]...\n" */

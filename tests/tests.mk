@@ -26,10 +26,10 @@ checks_test_config_SOURCES = tests/unit/test_config.c $(config_sources)
 checks_test_config_LDADD = $(CMOCKA_LIBS) $(INIH_LIBS)
 checks_test_filter_SOURCES = tests/unit/test_filter.c tests/unit/bpf_simulate.c isolate/filter.c
 checks_test_filter_LDADD = $(CMOCKA_LIBS) $(SECCOMP_LIBS)
-checks_test_frame_SOURCES = tests/unit/test_frame.c runner/frame.c runner/logs.c runner/json.c
+checks_test_frame_SOURCES = tests/unit/test_frame.c runner/frame.c runner/logs.c images/json.c
 checks_test_frame_LDADD = $(CMOCKA_LIBS)
 checks_test_function_SOURCES = tests/unit/test_function.c images/function.c images/detect.c images/folder.c \
-	images/handler.c runner/json.c $(config_sources)
+	images/handler.c images/json.c $(config_sources)
 checks_test_function_LDADD = $(CMOCKA_LIBS) $(INIH_LIBS)
 checks_test_host_SOURCES = tests/unit/test_host.c images/host.c images/host_tree.c images/copy.c
 # Its paths are short and made from several buffers of one size.
@@ -37,10 +37,10 @@ checks_test_host_CFLAGS = $(AM_CFLAGS) -Wno-format-truncation -Wno-restrict
 checks_test_host_LDADD = $(CMOCKA_LIBS)
 checks_test_idmap_SOURCES = tests/unit/test_idmap.c isolate/idmap.c
 checks_test_idmap_LDADD = $(CMOCKA_LIBS)
-checks_test_json_SOURCES = tests/unit/test_json.c runner/json.c
+checks_test_json_SOURCES = tests/unit/test_json.c images/json.c
 checks_test_json_LDADD = $(CMOCKA_LIBS)
 checks_test_outcome_SOURCES = tests/unit/test_outcome.c runner/outcome.c runner/failure.c \
-	runner/report.c runner/json.c
+	runner/report.c images/json.c
 checks_test_outcome_LDADD = $(CMOCKA_LIBS)
 checks_test_runtimes_SOURCES = tests/unit/test_runtimes.c images/runtimes.c
 checks_test_runtimes_LDADD = $(CMOCKA_LIBS)
@@ -57,7 +57,7 @@ lint: $(BUILT_SOURCES) config.h
 	@$(srcdir)/tests/tools/lint $(srcdir) $(builddir)
 
 # NAME:SOURCE,SOURCE...: tests/fuzz/fuzz_NAME.c and what it is linked with.
-fuzz_targets = json:runner/json.c
+fuzz_targets = json:images/json.c
 FUZZ_SECONDS = 20
 fuzz: $(BUILT_SOURCES) config.h
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(srcdir)/tests/tools/fuzz $(srcdir) $(builddir) $(fuzz_targets)
@@ -103,5 +103,5 @@ dist-without-products:
 	find $(distdir) \( -name __pycache__ -o -name '*.o' -o -name .deps -o -name .dirstamp \) -prune -exec rm -rf {} +
 .PHONY: clean-checks dist-without-products
 
-EXTRA_DIST += .ci/run examples tests/run-all tests/cppcheck-suppressions.txt \
+EXTRA_DIST += .ci/run examples tests/run-all tests/.clang-tidy tests/cppcheck-suppressions.txt \
 	tests/tools tests/runtimes tests/e2e tests/fuzz tests/bench

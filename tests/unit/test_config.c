@@ -422,13 +422,14 @@ static void an_indented_line_is_a_line_of_its_own(void **state) {
 
 static void a_long_value_is_whole(void **state) {
     (void)state;
-    for (size_t length = 150; length < 70000; length = length * 3 + 1) {
-        char *ini = malloc(length + 64), *value;
-        assert_non_null(ini);
-        value = ini + sprintf(ini, "[environment]\nA = ");
+    for (size_t length = 150; length < 120000; length = length * 3 + 1) {
+        static const char head[] = "[environment]\nA = ";
+        static char ini[200000];
+        char *value = ini + sizeof head - 1;
+        memcpy(ini, head, sizeof head);
         for (size_t i = 0; i < length; i++)
             value[i] = (char)('a' + i % 26);
-        memcpy(value + length, "\nB = 1\n", 8);
+        memcpy(value + length, "\nB = 1\n", sizeof "\nB = 1\n");
         _cleanup_reading_ struct reading reading = read_bytes(ini, strlen(ini));
         value[length] = 0;
         if (length < 65000) {
@@ -438,7 +439,6 @@ static void a_long_value_is_whole(void **state) {
             assert_non_null(strstr(reading.text, NAME ":2: a line of "));
             assert_int_equal(reading.function.environment_count, 1);
         }
-        free(ini);
     }
 }
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "runner/json.h"
+#include "images/json.h"
 
 struct text {
     const char *bytes;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "runner/failure.h"
-#include "runner/json.h"
+#include "images/json.h"
 #include "runner/outcome.h"
 #include "runner/report.h"
 

@@ -1,4 +1,4 @@
-#include "runner/json.h"
+#include "images/json.h"
 
 #include <stdint.h>
 #include <stdlib.h>
