@@ -21,21 +21,31 @@ const char *const cgroup_names[CGROUP_CONTROLLERS] = {"memory", "pids", "cpu", "
 
 /* ---- finding ------------------------------------------------------------------ */
 
-static int slurp(const char *path, char *text, size_t size) {
+/* The whole of a file of unknown size, zero-terminated. */
+static int slurp(const char *path, char **text) {
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    _cleanup_free_ char *data = NULL;
+    size_t length = 0, capacity = 0;
     if (fd < 0)
         return -errno;
-    size_t length = 0;
-    while (length < size - 1) {
-        ssize_t got = read(fd, text + length, size - 1 - length);
+    for (;;) {
+        if (capacity - length < 2) {
+            capacity = capacity ? capacity * 2 : 8192;
+            char *more = realloc(data, capacity);
+            if (!more)
+                return -ENOMEM;
+            data = more;
+        }
+        ssize_t got = read(fd, data + length, capacity - 1 - length);
         if (got < 0)
             return -errno;
         if (got == 0)
             break;
         length += (size_t)got;
     }
-    text[length] = 0;
-    return length == size - 1 ? -EFBIG : (int)length;
+    data[length] = 0;
+    *text = TAKE_PTR(data);
+    return 0;
 }
 
 /* Whether word is one of the comma-separated words of list. */
@@ -173,14 +183,10 @@ void cgroup_find_in(struct cgroup_layout *layout, const char *mountinfo, const c
 }
 
 static int find(struct cgroup_layout *layout, const char *group, struct error *err) {
-    size_t size = 1 << 18;
-    _cleanup_free_ char *mounts = malloc(size);
-    _cleanup_free_ char *groups = malloc(16384);
-    if (!mounts || !groups)
-        return error_set(err, -ENOMEM, "out of memory");
-    int r = slurp("/proc/self/cgroup", groups, 16384);
+    _cleanup_free_ char *mounts = NULL, *groups = NULL;
+    int r = slurp("/proc/self/cgroup", &groups);
     if (r >= 0)
-        r = slurp("/proc/self/mountinfo", mounts, size);
+        r = slurp("/proc/self/mountinfo", &mounts);
     if (r < 0)
         return error_set(err, r, "/proc/self/mountinfo or cgroup cannot be read: %s", strerror(-r));
     cgroup_find_in(layout, mounts, groups, group);
@@ -404,6 +410,19 @@ void cgroup_read(struct cgroup *cg, uint64_t *peak_memory, uint64_t *cpu_us, boo
         return;
     cgroup_v1_read(cg, peak_memory, cpu_us, oom_killed);
     cgroup_v2_read(cg, peak_memory, cpu_us, oom_killed);
+}
+
+bool cgroup_remove_empty(struct cgroup *cg) {
+    bool none_left = !cg->active || cg->into < 0;
+    for (int i = 0; i < CGROUP_CONTROLLERS && cg->active; i++) {
+        if (cg->groups[i] < 0)
+            continue;
+        if (unlinkat(cg->parents[i], cg->name, AT_REMOVEDIR) == 0)
+            cleanup_close(&cg->groups[i]);
+        else
+            none_left = false;
+    }
+    return none_left;
 }
 
 int cgroup_remove(struct cgroup *cg, struct error *err) {

@@ -86,6 +86,10 @@ int cgroup_make(struct cgroup *cg, const struct cgroup_layout *layout, const cha
  * whether the out-of-memory killer came, from the groups' own counters. */
 void cgroup_read(struct cgroup *cg, uint64_t *peak_memory, uint64_t *cpu_us, bool *oom_killed);
 
+/* Removes those v1 groups that nobody is in any more, without waiting. True when none
+ * is left: then nothing can have been counted since cgroup_read. */
+bool cgroup_remove_empty(struct cgroup *cg);
+
 /* Removes the groups, waiting (at most 2 s) for their last task to be gone.
  * Returns 0 or a negative errno with err naming the group. */
 int cgroup_remove(struct cgroup *cg, struct error *err);

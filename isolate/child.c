@@ -2,13 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 
 #include "isolate/filter.h"
 #include "isolate/sys.h"
@@ -33,60 +29,6 @@
         }                                                                                          \
     } while (0)
 
-/* ---- network --------------------------------------------------------------------- */
-
-SYS_CHILD static int loopback_up(struct build_failure *failure) {
-    long fd = sys_call3(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    TRY(failure, "opening a socket for lo", fd);
-    struct ifreq request = {.ifr_name = "lo"};
-    request.ifr_flags = IFF_UP | IFF_RUNNING;
-    TRY(failure, "bringing lo up", sys_call3(SYS_ioctl, fd, SIOCSIFFLAGS, SYS_PTR(&request)));
-    sys_call1(SYS_close, fd);
-    return 0;
-}
-
-SYS_CHILD static int make_network(struct build *build) {
-    struct build_failure *failure = &build->network_failure;
-    sys_call5(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    TRY(failure, "joining the user namespace",
-        sys_call2(SYS_setns, build->slot->init, CLONE_NEWUSER));
-    TRY(failure, "making the network namespace", sys_call1(SYS_unshare, CLONE_NEWNET));
-    int r = loopback_up(failure);
-    if (r < 0)
-        return r;
-    long fd = sys_call4(SYS_openat, AT_FDCWD, SYS_PTR("/proc/thread-self/ns/net"),
-                        O_RDONLY | O_CLOEXEC, 0);
-    TRY(failure, "opening the network namespace", fd);
-    build->network = (int)fd;
-    return 0;
-}
-
-SYS_CHILD int child_network(void *argument) {
-    struct build *build = argument;
-    int r = make_network(build);
-    __atomic_store_n(&build->network_state, r < 0 ? BUILD_FAILED : BUILD_READY, __ATOMIC_RELEASE);
-    sys_call3(SYS_futex, SYS_PTR(&build->network_state), FUTEX_WAKE, 1);
-    return 0;
-}
-
-SYS_CHILD static int join_network(struct build *build) {
-    struct build_failure *failure = &build->failure;
-    if (build->spec->host_network)
-        return 0;
-    uint32_t state;
-    while ((state = __atomic_load_n(&build->network_state, __ATOMIC_ACQUIRE)) == BUILD_PENDING)
-        sys_call4(SYS_futex, SYS_PTR(&build->network_state), FUTEX_WAIT, BUILD_PENDING, 0);
-    if (state == BUILD_FAILED) {
-        *failure = build->network_failure;
-        return failure->code;
-    }
-    TRY(failure, "joining the network namespace",
-        sys_call2(SYS_setns, build->network, CLONE_NEWNET));
-    return 0;
-}
-
-/* ---- the function's process ---------------------------------------------------- */
-
 SYS_CHILD static int enter_groups(struct build *build) {
     struct cgroup *groups = &build->slot->groups;
     if (!groups->active)
@@ -99,12 +41,13 @@ SYS_CHILD static int enter_groups(struct build *build) {
 }
 
 SYS_CHILD static int enter_namespaces(struct build *build) {
-    struct build_failure *failure = &build->failure;
+    struct spaces_failure *failure = &build->failure;
     /* The spawner's child is in the user namespace already, and re-entering it is
      * refused (it would give capabilities back). */
     int spaces =
         CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (build->privileged ? CLONE_NEWUSER : 0);
-    TRY(failure, "joining the slot's namespaces", sys_call2(SYS_setns, build->slot->init, spaces));
+    TRY(failure, "joining the slot's namespaces",
+        sys_call2(SYS_setns, build->slot->spaces.init, spaces));
     /* From inside the groups: made elsewhere it would show the machine's path. */
     TRY(failure, "making the cgroup namespace", sys_call1(SYS_unshare, CLONE_NEWCGROUP));
     return 0;
@@ -147,7 +90,7 @@ SYS_CHILD static long name_host(const char *name) {
 
 /* Building from inside, in order. Each line needs what stands above it. */
 SYS_CHILD static int build_inside(struct build *build) {
-    struct build_failure *failure = &build->failure;
+    struct spaces_failure *failure = &build->failure;
     const char **step = &failure->step;
     int r;
     sys_call5(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -161,7 +104,7 @@ SYS_CHILD static int build_inside(struct build *build) {
         return r;
     if ((r = root_enter(&build->root, &build->trees, step)) < 0)
         return failure->code = r;
-    if ((r = join_network(build)) < 0)
+    if (!build->spec->host_network && (r = spaces_join_network(&build->slot->spaces, failure)) < 0)
         return r;
     TRY(failure, "naming the host", name_host(build->spec->host_name));
     if ((r = take_descriptors(build)) < 0)
@@ -212,13 +155,13 @@ SYS_CHILD int child_start_function(struct build *build, uint64_t more_flags) {
 
 SYS_CHILD int child_spawner(void *argument) {
     struct build *build = argument;
-    struct build_failure *failure = &build->failure;
+    struct spaces_failure *failure = &build->failure;
     sys_call5(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     /* setns by pidfd reads the target's memory rights, and init's memory is the
      * launcher's: each change of credentials makes it undumpable. */
     sys_call5(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
     TRY(failure, "joining the user and PID namespaces",
-        sys_call2(SYS_setns, build->slot->init, CLONE_NEWUSER | CLONE_NEWPID));
+        sys_call2(SYS_setns, build->slot->spaces.init, CLONE_NEWUSER | CLONE_NEWPID));
     sys_call5(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
     TRY(failure, "starting the function's process", child_start_function(build, CLONE_PARENT));
     return 0;

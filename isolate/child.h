@@ -7,37 +7,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "isolate/init.h"
 #include "isolate/lockdown.h"
 #include "isolate/root.h"
 #include "isolate/slot.h"
-
-enum { BUILD_PENDING = 0, BUILD_READY = 1, BUILD_FAILED = 2 };
-
-struct build_failure {
-    const char *step; /* static text; NULL: none */
-    int code;         /* negative errno */
-};
+#include "isolate/spaces.h"
 
 struct build {
     const struct slot_spec *spec;
     struct slot *slot;
     bool privileged; /* the launcher is root of the machine */
-    struct init_start init;
     struct root_spec root;
     struct root_trees trees;
     struct lockdown lockdown;
-    /* The network namespace is made beside everything else: 0.7 ms of the kernel's
-     * own work that can only be overlapped. */
-    int network;            /* descriptor in the shared table */
-    uint32_t network_state; /* futex: BUILD_PENDING ... */
-    struct build_failure network_failure;
-    struct build_failure failure; /* of the function's process */
-    bool program_failed;          /* ... at its execve */
+    struct spaces_failure failure; /* of the function's process */
+    bool program_failed;           /* ... at its execve */
 };
-
-/* Joins init's user namespace, makes the network namespace, brings lo up. */
-int child_network(void *build);
 
 /* Ordinary users: enters the new user and PID namespaces (the launcher itself has
  * no right to the second alone) and starts child_function as the launcher's child. */

@@ -16,9 +16,6 @@
 #include "isolate/cleanup.h"
 #include "isolate/sys.h"
 
-#ifndef CLONE_PIDFD
-#define CLONE_PIDFD 0x1000
-#endif
 #ifndef __WALL
 #define __WALL 0x40000000
 #endif
@@ -45,44 +42,6 @@ static const char *hint(int code) {
 
 static int fail(struct error *err, const char *step, int code) {
     return error_set(err, code, "%s: %s%s", step, strerror(-code), hint(code));
-}
-
-/* init and all its namespaces but the network's. */
-static int start_init(struct build *build, struct error *err) {
-    static char stack[CHILD_STACK] __attribute__((aligned(64)));
-    struct slot *slot = build->slot;
-    struct sys_clone clone = {
-        .flags = CLONE_VM | CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS |
-                 CLONE_NEWIPC | CLONE_NEWUTS,
-        .pidfd = (uint64_t)(uintptr_t)&slot->init,
-        .exit_signal = SIGCHLD,
-        .stack = (uint64_t)(uintptr_t)stack,
-        .stack_size = sizeof stack,
-    };
-    long pid = sys_clone_child(&clone, init_main, &build->init);
-    if (pid < 0)
-        return fail(err, "making the slot's namespaces", (int)pid);
-    slot->init_id = (pid_t)pid;
-    return 0;
-}
-
-static char side_stack[CHILD_STACK] __attribute__((aligned(64)));
-
-/* A helper that shares memory and descriptors. Returns its id or a negative errno. */
-static long start_beside(int (*child)(void *), struct build *build, uint64_t more_flags) {
-    struct sys_clone clone = {
-        .flags = CLONE_VM | CLONE_FILES | more_flags,
-        .exit_signal = 0,
-        .stack = (uint64_t)(uintptr_t)side_stack,
-        .stack_size = sizeof side_stack,
-    };
-    return sys_clone_child(&clone, child, build);
-}
-
-static void reap(pid_t pid) {
-    int status;
-    while (waitpid(pid, &status, __WALL) < 0 && errno == EINTR)
-        ;
 }
 
 static int claim_ids(struct slot *slot, struct error *err) {
@@ -134,19 +93,24 @@ static bool has_devices(const char *prepared) {
 
 /* The function's process, and its failure worded. */
 static int start_function(struct build *build, bool *program_failed, struct error *err) {
+    static char stack[CHILD_STACK] __attribute__((aligned(64)));
     int r;
     if (build->privileged) {
         /* Children of this process now start in the slot's PID namespace. */
-        if (sys_call2(SYS_setns, build->slot->init, CLONE_NEWPID) < 0)
-            return fail(err, "joining the PID namespace", -errno);
+        r = (int)sys_call2(SYS_setns, build->slot->spaces.init, CLONE_NEWPID);
+        if (r < 0)
+            return fail(err, "joining the PID namespace", r);
         r = child_start_function(build, 0);
         if (r < 0)
             return fail(err, "starting the function's process", r);
     } else {
-        long spawner = start_beside(child_spawner, build, CLONE_VFORK);
+        long spawner = spaces_start_child(child_spawner, build, CLONE_FILES | CLONE_VFORK, 0, stack,
+                                          sizeof stack);
         if (spawner < 0)
             return fail(err, "starting the function's process", (int)spawner);
-        reap((pid_t)spawner);
+        int status;
+        while (waitpid((pid_t)spawner, &status, __WALL) < 0 && errno == EINTR)
+            ;
     }
     *program_failed = build->program_failed;
     if (build->failure.code)
@@ -154,24 +118,21 @@ static int start_function(struct build *build, bool *program_failed, struct erro
     return 0;
 }
 
-/* The network namespace is made beside the rest. An ordinary user's helper must end
- * before the function's process starts: its change of credentials makes this memory
- * undumpable, and joining init's namespaces would then be refused. */
-static int start_network(struct build *build, pid_t *beside, struct error *err) {
-    if (build->spec->host_network)
-        return 0;
-    long helper = start_beside(child_network, build, 0);
-    if (helper < 0)
-        return fail(err, "making the network namespace", (int)helper);
-    if (build->privileged)
-        *beside = (pid_t)helper;
-    else
-        reap((pid_t)helper);
-    return 0;
+/* An ordinary user writes the maps before the helper makes this process undumpable (the
+ * files would then belong to root), and lets the helper end before the function's process
+ * starts (joining init's namespaces would be refused). */
+static int open_spaces(struct build *build, struct error *err) {
+    struct slot *slot = build->slot;
+    int r = spaces_open(&slot->spaces, err);
+    if (r == 0 && !build->privileged)
+        r = idmap_write(&slot->ids, slot->claim.block, slot->spaces.init_id, err);
+    if (r == 0 && !build->spec->host_network)
+        r = spaces_open_network(&slot->spaces, build->privileged, err);
+    return r;
 }
 
 /* Building a slot, in order. */
-static int build_slot(struct build *build, pid_t *beside, bool *program_failed, struct error *err) {
+static int build_slot(struct build *build, bool *program_failed, struct error *err) {
     struct slot *slot = build->slot;
     const struct slot_spec *spec = build->spec;
     bool v2 = spec->layout && cgroup_on_v2(spec->layout);
@@ -180,18 +141,10 @@ static int build_slot(struct build *build, pid_t *beside, bool *program_failed, 
      * would stay in it. v1: later, while the network is being made. */
     if (r == 0 && v2)
         r = make_groups(slot, spec, err);
-    if (r == 0)
-        r = start_init(build, err);
-    if (r < 0)
-        return r;
-    /* An ordinary user writes the maps before the helper makes this undumpable: the
-     * files would then belong to root. */
-    if (!build->privileged)
-        r = idmap_write(&slot->ids, slot->claim.block, slot->init_id, err);
-    if (r == 0)
-        r = start_network(build, beside, err);
+    if (r == 0 && !slot->prepared)
+        r = open_spaces(build, err);
     if (r == 0 && build->privileged)
-        r = idmap_write(&slot->ids, slot->claim.block, slot->init_id, err);
+        r = idmap_write(&slot->ids, slot->claim.block, slot->spaces.init_id, err);
     if (r == 0 && !v2)
         r = make_groups(slot, spec, err);
     if (r < 0)
@@ -204,45 +157,56 @@ static int build_slot(struct build *build, pid_t *beside, bool *program_failed, 
     return start_function(build, program_failed, err);
 }
 
+void slot_clear(struct slot *slot) {
+    memset(slot, 0, sizeof *slot);
+    spaces_clear(&slot->spaces);
+    slot->process = slot->claim.fd = -EBADF;
+}
+
+int slot_prepare(struct slot *slot, struct error *err) {
+    slot_clear(slot);
+    slot->prepared = true;
+    int r = spaces_open(&slot->spaces, err);
+    return r < 0 ? r : spaces_open_network(&slot->spaces, true, err);
+}
+
+static void abandon(struct slot *slot) {
+    int status;
+    struct slot_usage usage;
+    slot_finish(slot, &status, &usage, NULL);
+    slot_clear(slot);
+}
+
 int slot_start(struct slot *slot, const struct slot_spec *spec, bool *program_failed,
                struct error *err) {
-    _cleanup_close_ int self = (int)sys_call2(SYS_pidfd_open, getpid(), 0);
+    bool privileged = geteuid() == 0;
     struct build build = {
         .spec = spec,
         .slot = slot,
-        .privileged = geteuid() == 0,
-        .init = {.parent = self},
-        .network = -EBADF,
+        .privileged = privileged,
         .root = {.prepared = spec->root,
                  .extra = spec->extra,
-                 .privileged = geteuid() == 0,
+                 .privileged = privileged,
                  .task = spec->task,
                  .task_file = spec->task_file,
                  .tmp_bytes = spec->tmp_bytes},
     };
-    pid_t beside = 0;
-    memset(slot, 0, sizeof *slot);
-    slot->process = slot->init = slot->claim.fd = -EBADF;
     *program_failed = false;
     for (int *fd = &build.trees.prepared; fd < (int *)(&build.trees + 1); fd++)
         *fd = -EBADF;
-    int r =
-        self < 0 ? fail(err, "pidfd_open", self) : build_slot(&build, &beside, program_failed, err);
-    if (beside)
-        reap(beside);
-    cleanup_close(&build.network);
+    /* See build_slot: with v2 the groups come first. */
+    if (slot->prepared && spec->layout && cgroup_on_v2(spec->layout))
+        abandon(slot);
+    int r = build_slot(&build, program_failed, err);
+    spaces_settle(&slot->spaces);
     root_close(&build.trees);
-    if (r < 0) {
-        int status;
-        struct slot_usage usage;
-        slot_finish(slot, &status, &usage, NULL);
-    }
+    if (r < 0)
+        abandon(slot);
     return r;
 }
 
 void slot_kill(struct slot *slot) {
-    if (slot->init >= 0)
-        sys_call4(SYS_pidfd_send_signal, slot->init, SIGKILL, 0, 0);
+    spaces_kill(&slot->spaces);
 }
 
 /* Waits for pid; adds its times to *cpu_us. */
@@ -259,26 +223,33 @@ static int collect(pid_t pid, uint64_t *cpu_us) {
 }
 
 int slot_finish(struct slot *slot, int *status, struct slot_usage *usage, struct error *err) {
+    struct cgroup *groups = &slot->groups;
     uint64_t reaped_cpu = 0;
     memset(usage, 0, sizeof *usage);
     *status = 0;
+    spaces_settle(&slot->spaces);
     /* init waits in its exit until everything in its namespace is reaped, and the
      * function's process is this one's child: so that one first. */
     slot_kill(slot);
     if (slot->process_id > 0)
         *status = collect(slot->process_id, &reaped_cpu);
-    if (slot->init_id > 0)
-        collect(slot->init_id, &reaped_cpu);
-    slot->process_id = slot->init_id = 0;
-    cgroup_read(&slot->groups, &usage->peak_memory, &usage->cpu_us, &usage->oom_killed);
+    /* Mostly it was alone in its groups: they go while init is still exiting. Else the
+     * counters are read again when all is dead. */
+    cgroup_read(groups, &usage->peak_memory, &usage->cpu_us, &usage->oom_killed);
+    bool removed = cgroup_remove_empty(groups);
+    if (slot->spaces.init_id > 0)
+        collect(slot->spaces.init_id, &reaped_cpu);
+    slot->process_id = slot->spaces.init_id = 0;
+    if (!removed)
+        cgroup_read(groups, &usage->peak_memory, &usage->cpu_us, &usage->oom_killed);
     /* Without an accounting group: what could be waited for. */
     if (!usage->cpu_us)
         usage->cpu_us = reaped_cpu;
-    int r = cgroup_remove(&slot->groups, err);
+    int r = cgroup_remove(groups, err);
     if (r == 0)
         claim_release(&slot->claim);
     cleanup_close(&slot->claim.fd);
     cleanup_close(&slot->process);
-    cleanup_close(&slot->init);
+    cleanup_close(&slot->spaces.init);
     return r;
 }

@@ -14,6 +14,7 @@
 #include "isolate/claim.h"
 #include "isolate/error.h"
 #include "isolate/idmap.h"
+#include "isolate/spaces.h"
 
 /* What the function's process gets besides 0, 1 and 2. */
 #define SLOT_CHANNEL_FD 3
@@ -45,19 +46,28 @@ struct slot_usage {
 };
 
 struct slot {
+    bool prepared;    /* by slot_prepare */
     int process;      /* pidfd of the function's process; readable when it has ended */
-    int init;         /* pidfd of the slot's PID 1 */
     pid_t process_id; /* in the caller's PID namespace, for wait4 */
-    pid_t init_id;
+    struct spaces spaces;
     struct claim claim; /* its host ids, and the record of its groups */
     struct idmap ids;
     struct cgroup groups;
 };
 
-/* Builds the slot and starts the program in it. On failure nothing is left, err
- * says which step failed and what to do. Code in err: -ENOEXEC, -ENOENT, -EACCES
- * with `step` "program" when the program itself could not be started (the
- * function's fault); everything else is the machine's or the setup's. */
+/* Starts what needs no knowledge of the function, so that the kernel works on it while
+ * the caller reads and checks: init and the network namespace. Only root of the machine
+ * may (an ordinary user has an order to keep); slot_start does without. After it either
+ * slot_start or slot_finish must be called. Returns 0 or a negative errno with err. */
+int slot_prepare(struct slot *slot, struct error *err);
+
+/* Makes a slot of which nothing is there: slot_start and slot_finish take it. */
+void slot_clear(struct slot *slot);
+
+/* Builds the slot (cleared or prepared) and starts the program in it. On failure nothing is left,
+ * err says which step failed and what to do. Code in err: -ENOEXEC, -ENOENT, -EACCES with `step`
+ * "program" when the program itself could not be started (the function's fault); everything else is
+ * the machine's or the setup's. */
 int slot_start(struct slot *slot, const struct slot_spec *spec, bool *program_failed,
                struct error *err);
 

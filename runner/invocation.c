@@ -34,7 +34,7 @@ enum phase {
 /* What the loop holds. For frames, input and output are one socket. */
 struct run {
     struct invocation *invocation;
-    struct slot slot;
+    struct slot *slot;
     struct frame_sender sender;
     struct frame_reader reader; /* frames; its payload also collects an exec's stdout */
     struct logs logs;
@@ -165,7 +165,7 @@ static void end(struct run *run, int verdict) {
     run->ended = now_us();
     run->verdict = verdict;
     run->phase = PHASE_OVER;
-    slot_kill(&run->slot);
+    slot_kill(run->slot);
 }
 
 static void take_frames(struct run *run) {
@@ -217,7 +217,7 @@ static void take_signal(struct run *run) {
 static void time_is_up(struct run *run) {
     if (run->phase == PHASE_GRACE) {
         run->phase = PHASE_OVER;
-        slot_kill(&run->slot);
+        slot_kill(run->slot);
     } else {
         end(run, run->phase == PHASE_INIT ? OUTCOME_INIT_TIMEOUT : OUTCOME_TIMEOUT);
     }
@@ -229,7 +229,7 @@ static int wait_for_events(struct run *run, struct pollfd fds[6]) {
     uint64_t left = run->deadline > now ? run->deadline - now : 0;
     struct timespec timeout = {.tv_sec = (time_t)(left / 1000000),
                                .tv_nsec = (long)(left % 1000000) * 1000};
-    fds[0] = (struct pollfd){.fd = run->slot.process, .events = POLLIN};
+    fds[0] = (struct pollfd){.fd = run->slot->process, .events = POLLIN};
     fds[1] = (struct pollfd){.fd = run->signals, .events = POLLIN};
     fds[2] = (struct pollfd){.fd = run->log, .events = POLLIN};
     fds[3] = (struct pollfd){.fd = run->output, .events = POLLIN};
@@ -433,7 +433,7 @@ static int start(struct run *run, struct error *err) {
     bool program_failed = false;
     int r = set_up(run, err);
     if (r == 0)
-        r = slot_start(&run->slot, &run->invocation->spec, &program_failed, err);
+        r = slot_start(run->slot, &run->invocation->spec, &program_failed, err);
     close_slot_ends(run);
     run->ready = now_us();
     if (r < 0 && program_failed) {
@@ -451,7 +451,11 @@ static int start(struct run *run, struct error *err) {
 }
 
 void invocation_run(struct invocation *invocation, int *signal_number) {
-    struct run run = {.invocation = invocation, .input = -EBADF, .output = -EBADF, .log = -EBADF};
+    struct run run = {.invocation = invocation,
+                      .slot = invocation->slot,
+                      .input = -EBADF,
+                      .output = -EBADF,
+                      .log = -EBADF};
     sigset_t before;
     int status = 0;
     for (int i = 0; i < 4; i++)
@@ -464,9 +468,9 @@ void invocation_run(struct invocation *invocation, int *signal_number) {
         const struct function_limits *limits = &invocation->function->limits;
         run.deadline =
             run.ready + (invocation->plan->frames ? limits->init_ms : limits->timeout_ms) * 1000;
-        invocation->ids = run.slot.ids.kind;
+        invocation->ids = run.slot->ids.kind;
         loop(&run);
-        r = slot_finish(&run.slot, &status, &invocation->usage, &invocation->service);
+        r = slot_finish(run.slot, &status, &invocation->usage, &invocation->service);
         drain(&run);
         conclude(&run, status);
         bool loaded = !invocation->plan->frames || run.reader.ready;

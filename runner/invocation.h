@@ -21,6 +21,7 @@ struct invocation {
     const struct function *function;
     const struct runtime_plan *plan;
     const struct event *event;
+    struct slot *slot;     /* cleared, or prepared */
     struct slot_spec spec; /* but for the descriptors */
     bool stream_log;       /* to stderr as it comes */
     char request_id[REQUEST_ID_SIZE];

@@ -238,10 +238,11 @@ static int print_outcome(const struct args *args, const struct invocation *invoc
 
 /* ---- invoke ------------------------------------------------------------------------ */
 
-static int run(const struct args *args, const struct function *function,
-               const struct event *event) {
+static int run(const struct args *args, const struct function *function, const struct event *event,
+               struct slot *slot) {
     struct runtime_plan plan = {0};
-    struct invocation invocation = {.function = function, .plan = &plan, .event = event};
+    struct invocation invocation = {
+        .function = function, .plan = &plan, .event = event, .slot = slot};
     struct cgroup_layout layout;
     struct error err = {0};
     char run_dir[256], root[512];
@@ -272,11 +273,26 @@ static int run(const struct args *args, const struct function *function,
     return signal_number ? 128 + signal_number : code;
 }
 
+/* While this reads and checks, the kernel can make namespaces: for root, and where no
+ * group has to be made first (v2). */
+static int prepare(struct slot *slot, struct error *err) {
+    slot_clear(slot);
+    if (geteuid() != 0 || access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0)
+        return 0;
+    return slot_prepare(slot, err);
+}
+
 static int invoke(const struct args *args) {
     struct function function = {0};
     struct event event = {0};
     struct error err = {0};
+    struct slot slot;
+    struct slot_usage usage;
+    int status;
+    int unready = prepare(&slot, &err);
     int code = load_function(args, &function);
+    if (code == 0 && unready < 0)
+        code = refuse(OUTCOME_SERVICE, &err);
     if (code == 0 && function.secrets_count) {
         error_set(&err, -EINVAL,
                   "[secrets] are given by the daemon only; use --env for a one-shot call");
@@ -284,8 +300,11 @@ static int invoke(const struct args *args) {
     }
     if (code == 0) {
         int outcome = event_read(args->event, function.limits.event, args->quiet, &event, &err);
-        code = outcome == OUTCOME_SUCCESS ? run(args, &function, &event) : refuse(outcome, &err);
+        code = outcome == OUTCOME_SUCCESS ? run(args, &function, &event, &slot)
+                                          : refuse(outcome, &err);
     }
+    /* Nothing to do where an invocation has ended it. */
+    slot_finish(&slot, &status, &usage, NULL);
     event_free(&event);
     function_free(&function);
     return code;
