@@ -47,32 +47,31 @@ static void image_close(struct image *image) {
     cleanup_close(&image->runtimes);
 }
 
-/* Files that are often changed in place, where their folder's times show nothing.
- * Looked at only where the folder is there. */
-static const struct {
-    const char *folder; /* of host_image_etc, or its first component */
-    const char *inside[4];
-} watched[] = {
-    {"fonts", {"fonts/conf.d", "fonts/fonts.conf", "fonts/local.conf", NULL}},
-    {"ssl/certs", {"ssl/certs/ca-certificates.crt", NULL}},
-    {"pki", {"pki/tls/certs", "pki/ca-trust/extracted/pem/tls-ca-bundle.pem", NULL}},
-    {"crypto-policies", {"crypto-policies/config", "crypto-policies/back-ends", NULL}},
-    {"ImageMagick-6", {"ImageMagick-6/policy.xml", NULL}},
-    {"ImageMagick-7", {"ImageMagick-7/policy.xml", NULL}},
-    {"mono", {"mono/config", "mono/4.5/machine.config", NULL}},
+/* What is looked at in /etc. Files are replaced by new ones there (by packages, ldconfig,
+ * editors), which shows in the times of /etc itself and of these folders; named besides
+ * are the few that are written in place or are links to elsewhere. What an in-place edit
+ * of another one (services, say) changes is seen with the next change of /etc. */
+static const char *const watched[] = {
+    "ld.so.cache",
+    "resolv.conf",
+    "localtime",
+    "alternatives",
+    "ssl",
+    "ssl/certs",
+    "ssl/certs/ca-certificates.crt",
+    "pki/ca-trust/extracted/pem",
+    "crypto-policies/back-ends",
+    "fonts",
+    "fonts/conf.d",
+    "ImageMagick-6",
+    "ImageMagick-7",
+    "mono",
+    NULL,
 };
 
-/* Files of the runtimes folder. The language folders are replaced as a whole when
- * they are staged, and files by new ones when they are installed: their folders'
- * times show that. */
-static const char *const runtime_files[] = {"python",
-                                            "python/__pycache__",
-                                            "python/bootstrap.py",
-                                            "node",
-                                            "node/bootstrap.js",
-                                            "native",
-                                            "native/fnrun-native",
-                                            NULL};
+/* The language folders are replaced as a whole when they are staged, and files by new
+ * ones when they are installed: their folders' times show that. */
+static const char *const runtime_files[] = {"python", "node", "native", NULL};
 
 /* Top-level directories that are no links, from the last look at /. */
 static char extra_mounts[8][16];
@@ -90,13 +89,6 @@ static bool add(uint64_t *digest, int at, const char *path) {
     if (S_ISLNK(st.st_mode) && fstatat(at, path, &st, 0) == 0)
         *digest = digest_stat(*digest, &st);
     return true;
-}
-
-static void add_inside(uint64_t *digest, int etc, const char *folder) {
-    for (size_t i = 0; i < sizeof watched / sizeof watched[0]; i++)
-        if (!strcmp(watched[i].folder, folder))
-            for (const char *const *path = watched[i].inside; *path; path++)
-                add(digest, etc, *path);
 }
 
 /* The version's folder (/etc/python3.11) of the interpreter that functions run in:
@@ -151,10 +143,8 @@ static int find_name(struct image *image, struct error *err) {
         return error_set(err, -errno, "cannot look at /etc: %s", strerror(errno));
     /* Shows entries that come, go, or are replaced, those of the wildcards too. */
     digest = digest_stat(digest, &st);
-    for (const char *const *name = host_image_etc; *name; name++)
-        if (!strchr(*name, '*') && add(&digest, image->etc, *name))
-            add_inside(&digest, image->etc, *name);
-    add(&digest, image->etc, "resolv.conf");
+    for (const char *const *name = watched; *name; name++)
+        add(&digest, image->etc, *name);
     add_python(&digest, image->etc);
     add_top(&digest);
     if (fstat(image->runtimes, &st) < 0)

@@ -41,13 +41,12 @@ SYS_CHILD static int enter_groups(struct build *build) {
 }
 
 SYS_CHILD static int enter_namespaces(struct build *build) {
-    struct spaces_failure *failure = &build->failure;
+    struct step_failure *failure = &build->failure;
     /* The spawner's child is in the user namespace already, and re-entering it is
      * refused (it would give capabilities back). */
     int spaces =
         CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (build->privileged ? CLONE_NEWUSER : 0);
-    TRY(failure, "joining the slot's namespaces",
-        sys_call2(SYS_setns, build->slot->spaces.init, spaces));
+    TRY(failure, "joining the slot's namespaces", sys_call2(SYS_setns, build->slot->init, spaces));
     /* From inside the groups: made elsewhere it would show the machine's path. */
     TRY(failure, "making the cgroup namespace", sys_call1(SYS_unshare, CLONE_NEWCGROUP));
     return 0;
@@ -81,6 +80,20 @@ SYS_CHILD static int take_descriptors(struct build *build) {
     return 0;
 }
 
+SYS_CHILD static int join_network(struct build *build) {
+    if (build->spec->host_network)
+        return 0;
+    int r = init_wait(build->init, &build->failure);
+    if (r < 0)
+        return r;
+    /* setns by pidfd asks for the right to read init's memory, which is the launcher's
+     * and became undumpable by this process's change of ids. */
+    sys_call5(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+    TRY(&build->failure, "joining the network namespace",
+        sys_call2(SYS_setns, build->slot->init, CLONE_NEWNET));
+    return 0;
+}
+
 SYS_CHILD static long name_host(const char *name) {
     size_t length = 0;
     while (name[length])
@@ -90,7 +103,7 @@ SYS_CHILD static long name_host(const char *name) {
 
 /* Building from inside, in order. Each line needs what stands above it. */
 SYS_CHILD static int build_inside(struct build *build) {
-    struct spaces_failure *failure = &build->failure;
+    struct step_failure *failure = &build->failure;
     const char **step = &failure->step;
     int r;
     sys_call5(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -104,7 +117,7 @@ SYS_CHILD static int build_inside(struct build *build) {
         return r;
     if ((r = root_enter(&build->root, &build->trees, step)) < 0)
         return failure->code = r;
-    if (!build->spec->host_network && (r = spaces_join_network(&build->slot->spaces, failure)) < 0)
+    if ((r = join_network(build)) < 0)
         return r;
     TRY(failure, "naming the host", name_host(build->spec->host_name));
     if ((r = take_descriptors(build)) < 0)
@@ -155,13 +168,13 @@ SYS_CHILD int child_start_function(struct build *build, uint64_t more_flags) {
 
 SYS_CHILD int child_spawner(void *argument) {
     struct build *build = argument;
-    struct spaces_failure *failure = &build->failure;
+    struct step_failure *failure = &build->failure;
     sys_call5(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     /* setns by pidfd reads the target's memory rights, and init's memory is the
      * launcher's: each change of credentials makes it undumpable. */
     sys_call5(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
     TRY(failure, "joining the user and PID namespaces",
-        sys_call2(SYS_setns, build->slot->spaces.init, CLONE_NEWUSER | CLONE_NEWPID));
+        sys_call2(SYS_setns, build->slot->init, CLONE_NEWUSER | CLONE_NEWPID));
     sys_call5(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
     TRY(failure, "starting the function's process", child_start_function(build, CLONE_PARENT));
     return 0;

@@ -7,20 +7,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "isolate/init.h"
 #include "isolate/lockdown.h"
 #include "isolate/root.h"
 #include "isolate/slot.h"
-#include "isolate/spaces.h"
 
 struct build {
     const struct slot_spec *spec;
     struct slot *slot;
     bool privileged; /* the launcher is root of the machine */
+    struct init_start *init;
     struct root_spec root;
     struct root_trees trees;
     struct lockdown lockdown;
-    struct spaces_failure failure; /* of the function's process */
-    bool program_failed;           /* ... at its execve */
+    struct step_failure failure; /* of the function's process */
+    bool program_failed;         /* ... at its execve */
 };
 
 /* Ordinary users: enters the new user and PID namespaces (the launcher itself has

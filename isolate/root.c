@@ -16,11 +16,12 @@
 #ifndef AT_EMPTY_PATH
 #define AT_EMPTY_PATH 0x1000
 #endif
-#define TREE_CLONE   1 /* OPEN_TREE_CLONE */
-#define TREE_CLOEXEC O_CLOEXEC
-#define DETACH       2 /* MNT_DETACH */
-#define BASE_ATTR    (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
-#define NODE_ATTR    (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
+#define TREE_CLONE    1 /* OPEN_TREE_CLONE */
+#define TREE_CLOEXEC  O_CLOEXEC
+#define DETACH        2         /* MNT_DETACH */
+#define PRIVATE_MOUNT (1 << 18) /* MS_PRIVATE */
+#define BASE_ATTR     (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+#define NODE_ATTR     (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
 
 static const char *const node_names[ROOT_NODES] = {"null", "zero", "full", "random", "urandom"};
 static const char *const node_paths[ROOT_NODES] = {"/dev/null", "/dev/zero", "/dev/full",
@@ -30,9 +31,8 @@ static const char *const node_paths[ROOT_NODES] = {"/dev/null", "/dev/zero", "/d
  * the kernel's symbols, the machine's interrupts (their rates tell of keystrokes)
  * and hardware. What only root of the machine may read (kcore, kmsg, timer_list,
  * kpage*, slabinfo ...) is refused by its mode: no slot maps that id. */
-static const char *const masked_files[] = {"keys",        "key-users",     "kallsyms",
-                                           "interrupts",  "timer_list",    "kcore",
-                                           "sched_debug", "latency_stats", "timer_stats"};
+static const char *const masked_files[] = {"keys", "key-users", "kallsyms", "interrupts",
+                                           "latency_stats"};
 static const char *const masked_directories[] = {"acpi", "asound", "scsi"};
 
 #define TRY(name, call)                                                                            \
@@ -45,7 +45,11 @@ static const char *const masked_directories[] = {"acpi", "asound", "scsi"};
     })
 
 SYS_CHILD static long set_attributes(int mount, uint64_t set, uint64_t clear) {
-    struct mount_attr attributes = {.attr_set = set, .attr_clr = clear};
+    /* Private: a clone is a peer of what it was cloned from, and where the machine's
+     * mounts are shared (systemd makes them so) what is attached to it would show up
+     * outside as well. pivot_root refuses such a root. */
+    struct mount_attr attributes = {
+        .attr_set = set, .attr_clr = clear, .propagation = PRIVATE_MOUNT};
     return sys_call5(SYS_mount_setattr, mount, SYS_PTR(""), AT_EMPTY_PATH | AT_RECURSIVE,
                      SYS_PTR(&attributes), sizeof attributes);
 }

@@ -16,6 +16,9 @@
 #include "isolate/cleanup.h"
 #include "isolate/sys.h"
 
+#ifndef CLONE_PIDFD
+#define CLONE_PIDFD 0x1000
+#endif
 #ifndef __WALL
 #define __WALL 0x40000000
 #endif
@@ -42,6 +45,35 @@ static const char *hint(int code) {
 
 static int fail(struct error *err, const char *step, int code) {
     return error_set(err, code, "%s: %s%s", step, strerror(-code), hint(code));
+}
+
+/* The one slot that is being built has the one init that is starting: what it reads
+ * must outlive the functions here. */
+static struct init_start starting;
+
+/* init and the namespaces it is born into; the network's it makes itself. */
+static int start_init(struct slot *slot, bool network, struct error *err) {
+    static char stack[CHILD_STACK] __attribute__((aligned(64)));
+    _cleanup_close_ int self = (int)sys_call2(SYS_pidfd_open, getpid(), 0);
+    if (self < 0)
+        return fail(err, "pidfd_open", self);
+    starting = (struct init_start){.parent = self, .network = network};
+    sys_call3(SYS_getcpu, SYS_PTR(&starting.cpu), 0, 0);
+    struct sys_clone clone = {
+        .flags = CLONE_VM | CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS |
+                 CLONE_NEWIPC | CLONE_NEWUTS,
+        .pidfd = (uint64_t)(uintptr_t)&slot->init,
+        .exit_signal = SIGCHLD,
+        .stack = (uint64_t)(uintptr_t)stack,
+        .stack_size = sizeof stack,
+    };
+    long pid = sys_clone_child(&clone, init_main, &starting);
+    if (pid < 0)
+        return fail(err, "making the slot's namespaces", (int)pid);
+    slot->init_id = (pid_t)pid;
+    /* Lets init start, so that it can go to another processor: see init.c. */
+    sys_call0(SYS_sched_yield);
+    return 0;
 }
 
 static int claim_ids(struct slot *slot, struct error *err) {
@@ -97,15 +129,19 @@ static int start_function(struct build *build, bool *program_failed, struct erro
     int r;
     if (build->privileged) {
         /* Children of this process now start in the slot's PID namespace. */
-        r = (int)sys_call2(SYS_setns, build->slot->spaces.init, CLONE_NEWPID);
+        r = (int)sys_call2(SYS_setns, build->slot->init, CLONE_NEWPID);
         if (r < 0)
             return fail(err, "joining the PID namespace", r);
         r = child_start_function(build, 0);
         if (r < 0)
             return fail(err, "starting the function's process", r);
     } else {
-        long spawner = spaces_start_child(child_spawner, build, CLONE_FILES | CLONE_VFORK, 0, stack,
-                                          sizeof stack);
+        struct sys_clone clone = {
+            .flags = CLONE_VM | CLONE_FILES | CLONE_VFORK,
+            .stack = (uint64_t)(uintptr_t)stack,
+            .stack_size = sizeof stack,
+        };
+        long spawner = sys_clone_child(&clone, child_spawner, build);
         if (spawner < 0)
             return fail(err, "starting the function's process", (int)spawner);
         int status;
@@ -116,19 +152,6 @@ static int start_function(struct build *build, bool *program_failed, struct erro
     if (build->failure.code)
         return fail(err, build->failure.step, build->failure.code);
     return 0;
-}
-
-/* An ordinary user writes the maps before the helper makes this process undumpable (the
- * files would then belong to root), and lets the helper end before the function's process
- * starts (joining init's namespaces would be refused). */
-static int open_spaces(struct build *build, struct error *err) {
-    struct slot *slot = build->slot;
-    int r = spaces_open(&slot->spaces, err);
-    if (r == 0 && !build->privileged)
-        r = idmap_write(&slot->ids, slot->claim.block, slot->spaces.init_id, err);
-    if (r == 0 && !build->spec->host_network)
-        r = spaces_open_network(&slot->spaces, build->privileged, err);
-    return r;
 }
 
 /* Building a slot, in order. */
@@ -142,9 +165,9 @@ static int build_slot(struct build *build, bool *program_failed, struct error *e
     if (r == 0 && v2)
         r = make_groups(slot, spec, err);
     if (r == 0 && !slot->prepared)
-        r = open_spaces(build, err);
-    if (r == 0 && build->privileged)
-        r = idmap_write(&slot->ids, slot->claim.block, slot->spaces.init_id, err);
+        r = start_init(slot, !spec->host_network, err);
+    if (r == 0)
+        r = idmap_write(&slot->ids, slot->claim.block, slot->init_id, err);
     if (r == 0 && !v2)
         r = make_groups(slot, spec, err);
     if (r < 0)
@@ -159,15 +182,13 @@ static int build_slot(struct build *build, bool *program_failed, struct error *e
 
 void slot_clear(struct slot *slot) {
     memset(slot, 0, sizeof *slot);
-    spaces_clear(&slot->spaces);
-    slot->process = slot->claim.fd = -EBADF;
+    slot->process = slot->init = slot->claim.fd = -EBADF;
 }
 
 int slot_prepare(struct slot *slot, struct error *err) {
     slot_clear(slot);
     slot->prepared = true;
-    int r = spaces_open(&slot->spaces, err);
-    return r < 0 ? r : spaces_open_network(&slot->spaces, true, err);
+    return start_init(slot, true, err);
 }
 
 static void abandon(struct slot *slot) {
@@ -184,6 +205,7 @@ int slot_start(struct slot *slot, const struct slot_spec *spec, bool *program_fa
         .spec = spec,
         .slot = slot,
         .privileged = privileged,
+        .init = &starting,
         .root = {.prepared = spec->root,
                  .extra = spec->extra,
                  .privileged = privileged,
@@ -198,7 +220,6 @@ int slot_start(struct slot *slot, const struct slot_spec *spec, bool *program_fa
     if (slot->prepared && spec->layout && cgroup_on_v2(spec->layout))
         abandon(slot);
     int r = build_slot(&build, program_failed, err);
-    spaces_settle(&slot->spaces);
     root_close(&build.trees);
     if (r < 0)
         abandon(slot);
@@ -206,7 +227,8 @@ int slot_start(struct slot *slot, const struct slot_spec *spec, bool *program_fa
 }
 
 void slot_kill(struct slot *slot) {
-    spaces_kill(&slot->spaces);
+    if (slot->init >= 0)
+        sys_call4(SYS_pidfd_send_signal, slot->init, SIGKILL, 0, 0);
 }
 
 /* Waits for pid; adds its times to *cpu_us. */
@@ -227,7 +249,6 @@ int slot_finish(struct slot *slot, int *status, struct slot_usage *usage, struct
     uint64_t reaped_cpu = 0;
     memset(usage, 0, sizeof *usage);
     *status = 0;
-    spaces_settle(&slot->spaces);
     /* init waits in its exit until everything in its namespace is reaped, and the
      * function's process is this one's child: so that one first. */
     slot_kill(slot);
@@ -237,9 +258,9 @@ int slot_finish(struct slot *slot, int *status, struct slot_usage *usage, struct
      * counters are read again when all is dead. */
     cgroup_read(groups, &usage->peak_memory, &usage->cpu_us, &usage->oom_killed);
     bool removed = cgroup_remove_empty(groups);
-    if (slot->spaces.init_id > 0)
-        collect(slot->spaces.init_id, &reaped_cpu);
-    slot->process_id = slot->spaces.init_id = 0;
+    if (slot->init_id > 0)
+        collect(slot->init_id, &reaped_cpu);
+    slot->process_id = slot->init_id = 0;
     if (!removed)
         cgroup_read(groups, &usage->peak_memory, &usage->cpu_us, &usage->oom_killed);
     /* Without an accounting group: what could be waited for. */
@@ -250,6 +271,6 @@ int slot_finish(struct slot *slot, int *status, struct slot_usage *usage, struct
         claim_release(&slot->claim);
     cleanup_close(&slot->claim.fd);
     cleanup_close(&slot->process);
-    cleanup_close(&slot->spaces.init);
+    cleanup_close(&slot->init);
     return r;
 }

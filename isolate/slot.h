@@ -14,7 +14,6 @@
 #include "isolate/claim.h"
 #include "isolate/error.h"
 #include "isolate/idmap.h"
-#include "isolate/spaces.h"
 
 /* What the function's process gets besides 0, 1 and 2. */
 #define SLOT_CHANNEL_FD 3
@@ -49,7 +48,8 @@ struct slot {
     bool prepared;    /* by slot_prepare */
     int process;      /* pidfd of the function's process; readable when it has ended */
     pid_t process_id; /* in the caller's PID namespace, for wait4 */
-    struct spaces spaces;
+    int init;         /* pidfd of the slot's PID 1 */
+    pid_t init_id;
     struct claim claim; /* its host ids, and the record of its groups */
     struct idmap ids;
     struct cgroup groups;
