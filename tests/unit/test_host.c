@@ -235,6 +235,7 @@ static void what_others_cannot_read_is_not_copied(void **state) {
     write_file(etc, "services", "secret\n", 0640);
     write_file(etc, "resolv.conf", "nameserver 192.0.2.9\n", 0600);
     make_folder(etc, "ssl", 0755);
+    make_folder(etc, "ssl/certs", 0755);
     make_folder(etc, "ssl/certs/closed", 0750);
     make_folder(etc, "ssl/certs/private", 0755);
     make_folder(etc, "ssl/private", 0755);
@@ -263,6 +264,7 @@ static void a_link_stays_a_link_where_its_target_is_in_the_tree(void **state) {
     char tree[PATH_MAX];
     (void)state;
     make_folder(etc, "ssl", 0755);
+    make_folder(etc, "ssl/certs", 0755);
     make_folder(etc, "python3.99", 0755);
     write_file(etc, "ssl/certs/real.pem", "real", 0644);
     assert_int_equal(symlink("real.pem", join(etc, "ssl/certs/hash.0")), 0);
@@ -394,6 +396,8 @@ static void replace_a_file_as_packages_do(void) {
     replace(etc, "services", "http 81/tcp\n");
 }
 static void add_a_certificate(void) {
+    make_folder(etc, "ssl", 0755);
+    make_folder(etc, "ssl/certs", 0755);
     write_file(etc, "ssl/certs/new.pem", "new\n", 0644);
 }
 static void add_a_wildcards_folder(void) {
