@@ -161,6 +161,8 @@ static void close_output(struct run *run) {
     cleanup_close(&run->output);
 }
 
+/* Ends the function's process. verdict: what it was ended for, OUTCOME_SUCCESS where
+ * what it sent and how it ended tell. */
 static void end(struct run *run, int verdict) {
     run->ended = now_us();
     run->verdict = verdict;
@@ -179,7 +181,7 @@ static void take_frames(struct run *run) {
         run->deadline = run->ready + run->invocation->function->limits.timeout_ms * 1000;
     }
     if (reader->broken) {
-        end(run, OUTCOME_EXIT);
+        end(run, OUTCOME_SUCCESS); /* take_frame finds the words */
     } else if (reader->too_large) {
         end(run, OUTCOME_TOO_LARGE);
     } else if (reader->done) {
@@ -243,8 +245,10 @@ static void loop(struct run *run) {
     while (run->phase != PHASE_OVER) {
         struct pollfd fds[6];
         int count = wait_for_events(run, fds);
-        if (count < 0 && errno != EINTR)
+        if (count < 0 && errno != EINTR) {
+            error_set(&run->invocation->service, -errno, "ppoll: %s", strerror(errno));
             end(run, OUTCOME_SERVICE);
+        }
         /* The clock is looked at each time: a flood must not outrun it. */
         if (now_us() >= run->deadline) {
             time_is_up(run);
@@ -460,6 +464,7 @@ void invocation_run(struct invocation *invocation, int *signal_number) {
     int status = 0;
     for (int i = 0; i < 4; i++)
         run.ends[i] = -EBADF;
+    invocation->outcome = OUTCOME_SERVICE; /* until something better is known */
     run.signals = open_signals(&before);
     run.started = now_us();
     int r = start(&run, &invocation->service);
@@ -470,7 +475,8 @@ void invocation_run(struct invocation *invocation, int *signal_number) {
             run.ready + (invocation->plan->frames ? limits->init_ms : limits->timeout_ms) * 1000;
         invocation->ids = run.slot->ids.kind;
         loop(&run);
-        r = slot_finish(run.slot, &status, &invocation->usage, &invocation->service);
+        invocation->unclean =
+            slot_finish(run.slot, &status, &invocation->usage, &invocation->service) < 0;
         drain(&run);
         conclude(&run, status);
         bool loaded = !invocation->plan->frames || run.reader.ready;

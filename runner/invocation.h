@@ -38,6 +38,7 @@ struct invocation {
     struct slot_usage usage;
     int ids;              /* enum idmap_kind */
     struct error service; /* OUTCOME_SERVICE: what failed */
+    bool unclean;         /* something could not be removed: service says what */
 };
 
 /* Runs it. Nothing of it is alive or left when this returns. Call

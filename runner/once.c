@@ -265,6 +265,8 @@ static int run(const struct args *args, const struct function *function, const s
         host_image_extra_mounts(invocation.spec.extra);
         invocation.stream_log = !args->json && !args->quiet && args->log_level >= LOG_LEVEL_WARN;
         invocation_run(&invocation, &signal_number);
+        if (invocation.unclean)
+            complain(invocation.service.message);
         code = invocation.outcome == OUTCOME_SERVICE ? refuse(OUTCOME_SERVICE, &invocation.service)
                                                      : print_outcome(args, &invocation);
     }
