@@ -40,24 +40,24 @@ SYS_CHILD static int enter_groups(struct build *build) {
     return 0;
 }
 
+/* Once init has built them: its changes of credentials make the memory that all share
+ * undumpable, and setns by pidfd asks for the right to read init's memory. */
 SYS_CHILD static int enter_namespaces(struct build *build) {
     struct step_failure *failure = &build->failure;
+    int spaces = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
+    int r = init_wait(build->init, failure);
+    if (r < 0)
+        return r;
     /* The spawner's child is in the user namespace already, and re-entering it is
      * refused (it would give capabilities back). */
-    int spaces =
-        CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (build->privileged ? CLONE_NEWUSER : 0);
+    if (build->privileged)
+        spaces |= CLONE_NEWUSER;
+    if (!build->spec->host_network)
+        spaces |= CLONE_NEWNET;
+    sys_call5(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
     TRY(failure, "joining the slot's namespaces", sys_call2(SYS_setns, build->slot->init, spaces));
     /* From inside the groups: made elsewhere it would show the machine's path. */
     TRY(failure, "making the cgroup namespace", sys_call1(SYS_unshare, CLONE_NEWCGROUP));
-    return 0;
-}
-
-SYS_CHILD static int become_slot_root(struct build *build) {
-    if (!build->lockdown.change_ids)
-        return 0;
-    /* Mounts are made as id 0 of the slot: a tmpfs belongs to who mounts it. */
-    TRY(&build->failure, "becoming root of the slot", sys_call3(SYS_setresgid, 0, 0, 0));
-    TRY(&build->failure, "becoming root of the slot", sys_call3(SYS_setresuid, 0, 0, 0));
     return 0;
 }
 
@@ -80,50 +80,17 @@ SYS_CHILD static int take_descriptors(struct build *build) {
     return 0;
 }
 
-SYS_CHILD static int join_network(struct build *build) {
-    if (build->spec->host_network)
-        return 0;
-    int r = init_wait(build->init, &build->failure);
-    if (r < 0)
-        return r;
-    /* setns by pidfd asks for the right to read init's memory, which is the launcher's
-     * and became undumpable by this process's change of ids. */
-    sys_call5(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
-    TRY(&build->failure, "joining the network namespace",
-        sys_call2(SYS_setns, build->slot->init, CLONE_NEWNET));
-    return 0;
-}
-
-SYS_CHILD static long name_host(const char *name) {
-    size_t length = 0;
-    while (name[length])
-        length++;
-    return sys_call2(SYS_sethostname, SYS_PTR(name), (long)length);
-}
-
-/* Building from inside, in order. Each line needs what stands above it. */
-SYS_CHILD static int build_inside(struct build *build) {
+/* Getting in, in order. Each line needs what stands above it. */
+SYS_CHILD static int enter(struct build *build) {
     struct step_failure *failure = &build->failure;
-    const char **step = &failure->step;
     int r;
     sys_call5(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     lockdown_signals();
-    if ((r = enter_groups(build)) < 0 || (r = enter_namespaces(build)) < 0)
-        return r;
-    /* Before the change of ids: an ordinary user's own folders are his alone. */
-    if (!build->privileged && (r = root_open(&build->root, &build->trees, step)) < 0)
-        return failure->code = r;
-    if ((r = become_slot_root(build)) < 0)
-        return r;
-    if ((r = root_enter(&build->root, &build->trees, step)) < 0)
-        return failure->code = r;
-    if ((r = join_network(build)) < 0)
-        return r;
-    TRY(failure, "naming the host", name_host(build->spec->host_name));
-    if ((r = take_descriptors(build)) < 0)
+    if ((r = enter_groups(build)) < 0 || (r = enter_namespaces(build)) < 0 ||
+        (r = take_descriptors(build)) < 0)
         return r;
     TRY(failure, "entering /var/task", sys_call1(SYS_chdir, SYS_PTR("/var/task")));
-    if ((r = lockdown_apply(&build->lockdown, step)) < 0)
+    if ((r = lockdown_apply(&build->lockdown, &failure->step)) < 0)
         return failure->code = r;
     /* The launcher's memory, which this still is, must not be open to a process of
      * the same user (the single-id form). */
@@ -135,7 +102,7 @@ SYS_CHILD static int build_inside(struct build *build) {
 SYS_CHILD static int child_function(void *argument) {
     struct build *build = argument;
     const struct slot_spec *spec = build->spec;
-    if (build_inside(build) < 0)
+    if (enter(build) < 0)
         return 127;
     long r = sys_call3(SYS_execve, SYS_PTR(spec->program), SYS_PTR(spec->arguments),
                        SYS_PTR(spec->environment));
@@ -170,8 +137,9 @@ SYS_CHILD int child_spawner(void *argument) {
     struct build *build = argument;
     struct step_failure *failure = &build->failure;
     sys_call5(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    /* setns by pidfd reads the target's memory rights, and init's memory is the
-     * launcher's: each change of credentials makes it undumpable. */
+    int r = init_wait(build->init, failure);
+    if (r < 0)
+        return r;
     sys_call5(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
     TRY(failure, "joining the user and PID namespaces",
         sys_call2(SYS_setns, build->slot->init, CLONE_NEWUSER | CLONE_NEWPID));

@@ -17,8 +17,6 @@ struct build {
     struct slot *slot;
     bool privileged; /* the launcher is root of the machine */
     struct init_start *init;
-    struct root_spec root;
-    struct root_trees trees;
     struct lockdown lockdown;
     struct step_failure failure; /* of the function's process */
     bool program_failed;         /* ... at its execve */

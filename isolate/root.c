@@ -106,12 +106,17 @@ SYS_CHILD static long new_mount(const char *type, uint64_t attributes, const cha
     return r;
 }
 
+const struct root_trees root_no_trees = {
+    .prepared = -EBADF,
+    .usr = -EBADF,
+    .task = -EBADF,
+    .dev = -EBADF,
+    .extra = {[0 ... ROOT_EXTRA - 1] = -EBADF},
+    .nodes = {[0 ... ROOT_NODES - 1] = -EBADF},
+};
+
 SYS_CHILD int root_open(const struct root_spec *spec, struct root_trees *trees, const char **step) {
-    trees->prepared = trees->usr = trees->task = trees->dev = -EBADF;
-    for (int i = 0; i < ROOT_EXTRA; i++)
-        trees->extra[i] = -EBADF;
-    for (int i = 0; i < ROOT_NODES; i++)
-        trees->nodes[i] = -EBADF;
+    *trees = root_no_trees;
     /* /run is mounted noexec by some systems, and the native loader lies there. Only
      * root of the machine may clear what the machine has set. */
     trees->prepared = TRY("opening the prepared root",

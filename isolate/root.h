@@ -36,6 +36,9 @@ struct root_trees {
     int nodes[ROOT_NODES];
 };
 
+/* None open. */
+extern const struct root_trees root_no_trees;
+
 /* All descriptors are set, to -EBADF where unused. *step names what failed.
  * Returns 0 or a negative errno. */
 int root_open(const struct root_spec *spec, struct root_trees *trees, const char **step);

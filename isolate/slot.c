@@ -54,13 +54,14 @@ static struct init_start starting;
 /* init and the namespaces it is born into; the network's it makes itself. */
 static int start_init(struct slot *slot, bool network, struct error *err) {
     static char stack[CHILD_STACK] __attribute__((aligned(64)));
-    _cleanup_close_ int self = (int)sys_call2(SYS_pidfd_open, getpid(), 0);
-    if (self < 0)
-        return fail(err, "pidfd_open", self);
-    starting = (struct init_start){.parent = self, .network = network};
+    starting = (struct init_start){.network = network};
+    starting.trees = root_no_trees;
+    starting.parent = (int)sys_call2(SYS_pidfd_open, getpid(), 0);
+    if (starting.parent < 0)
+        return fail(err, "pidfd_open", starting.parent);
     sys_call3(SYS_getcpu, SYS_PTR(&starting.cpu), 0, 0);
     struct sys_clone clone = {
-        .flags = CLONE_VM | CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS |
+        .flags = CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS |
                  CLONE_NEWIPC | CLONE_NEWUTS,
         .pidfd = (uint64_t)(uintptr_t)&slot->init,
         .exit_signal = SIGCHLD,
@@ -74,6 +75,12 @@ static int start_init(struct slot *slot, bool network, struct error *err) {
     /* Lets init start, so that it can go to another processor: see init.c. */
     sys_call0(SYS_sched_yield);
     return 0;
+}
+
+/* init is through with what it was given. */
+static void close_start(void) {
+    root_close(&starting.trees);
+    cleanup_close(&starting.parent);
 }
 
 static int claim_ids(struct slot *slot, struct error *err) {
@@ -154,29 +161,51 @@ static int start_function(struct build *build, bool *program_failed, struct erro
     return 0;
 }
 
-/* Building a slot, in order. */
+/* Ids and trees for init, which then builds the root file system. */
+static int furnish(struct slot *slot, const struct slot_spec *spec, struct error *err) {
+    const char *step = NULL;
+    bool privileged = geteuid() == 0;
+    int r = idmap_write(&slot->ids, slot->claim.block, slot->init_id, err);
+    if (r < 0)
+        return r;
+    starting.root = (struct root_spec){
+        .prepared = spec->root,
+        .extra = spec->extra,
+        .own_devices = privileged && has_devices(spec->root),
+        .privileged = privileged,
+        .task = spec->task,
+        .task_file = spec->task_file,
+        .tmp_bytes = spec->tmp_bytes,
+    };
+    starting.host_name = spec->host_name;
+    starting.become_root = slot->ids.kind != IDMAP_SINGLE;
+    starting.open_trees = !privileged;
+    if (privileged && (r = root_open(&starting.root, &starting.trees, &step)) < 0)
+        return fail(err, step, r);
+    init_go(&starting);
+    slot->furnished = true;
+    return 0;
+}
+
+/* Building a slot, in order, where it was not begun. */
 static int build_slot(struct build *build, bool *program_failed, struct error *err) {
     struct slot *slot = build->slot;
     const struct slot_spec *spec = build->spec;
     bool v2 = spec->layout && cgroup_on_v2(spec->layout);
-    int r = claim_ids(slot, err);
+    int r = slot->furnished ? 0 : claim_ids(slot, err);
     /* v2: this process leaves its group for the slot's groups to be made, and init
-     * would stay in it. v1: later, while the network is being made. */
+     * would stay in it. v1: later, while init is building. */
     if (r == 0 && v2)
         r = make_groups(slot, spec, err);
     if (r == 0 && !slot->prepared)
         r = start_init(slot, !spec->host_network, err);
-    if (r == 0)
-        r = idmap_write(&slot->ids, slot->claim.block, slot->init_id, err);
+    if (r == 0 && !slot->furnished)
+        r = furnish(slot, spec, err);
     if (r == 0 && !v2)
         r = make_groups(slot, spec, err);
     if (r < 0)
         return r;
     plan_lockdown(build);
-    build->root.own_devices = build->privileged && has_devices(spec->root);
-    const char *step = NULL;
-    if (build->privileged && (r = root_open(&build->root, &build->trees, &step)) < 0)
-        return fail(err, step, r);
     return start_function(build, program_failed, err);
 }
 
@@ -191,6 +220,11 @@ int slot_prepare(struct slot *slot, struct error *err) {
     return start_init(slot, true, err);
 }
 
+int slot_furnish(struct slot *slot, const struct slot_spec *spec, struct error *err) {
+    int r = claim_ids(slot, err);
+    return r < 0 ? r : furnish(slot, spec, err);
+}
+
 static void abandon(struct slot *slot) {
     int status;
     struct slot_usage usage;
@@ -200,27 +234,14 @@ static void abandon(struct slot *slot) {
 
 int slot_start(struct slot *slot, const struct slot_spec *spec, bool *program_failed,
                struct error *err) {
-    bool privileged = geteuid() == 0;
     struct build build = {
-        .spec = spec,
-        .slot = slot,
-        .privileged = privileged,
-        .init = &starting,
-        .root = {.prepared = spec->root,
-                 .extra = spec->extra,
-                 .privileged = privileged,
-                 .task = spec->task,
-                 .task_file = spec->task_file,
-                 .tmp_bytes = spec->tmp_bytes},
-    };
+        .spec = spec, .slot = slot, .privileged = geteuid() == 0, .init = &starting};
     *program_failed = false;
-    for (int *fd = &build.trees.prepared; fd < (int *)(&build.trees + 1); fd++)
-        *fd = -EBADF;
     /* See build_slot: with v2 the groups come first. */
     if (slot->prepared && spec->layout && cgroup_on_v2(spec->layout))
         abandon(slot);
     int r = build_slot(&build, program_failed, err);
-    root_close(&build.trees);
+    close_start();
     if (r < 0)
         abandon(slot);
     return r;
@@ -249,6 +270,7 @@ int slot_finish(struct slot *slot, int *status, struct slot_usage *usage, struct
     uint64_t reaped_cpu = 0;
     memset(usage, 0, sizeof *usage);
     *status = 0;
+    close_start();
     /* init waits in its exit until everything in its namespace is reaped, and the
      * function's process is this one's child: so that one first. */
     slot_kill(slot);

@@ -45,7 +45,7 @@ struct slot_usage {
 };
 
 struct slot {
-    bool prepared;    /* by slot_prepare */
+    bool prepared, furnished;
     int process;      /* pidfd of the function's process; readable when it has ended */
     pid_t process_id; /* in the caller's PID namespace, for wait4 */
     int init;         /* pidfd of the slot's PID 1 */
@@ -55,11 +55,16 @@ struct slot {
     struct cgroup groups;
 };
 
-/* Starts what needs no knowledge of the function, so that the kernel works on it while
- * the caller reads and checks: init and the network namespace. Only root of the machine
- * may (an ordinary user has an order to keep); slot_start does without. After it either
- * slot_start or slot_finish must be called. Returns 0 or a negative errno with err. */
+/* Building can begin before the caller knows everything, so that the kernel works while
+ * the caller reads and checks. Both are for root of the machine only, and not where the
+ * control groups are v2's (they come first there): slot_start does what was not done.
+ * After slot_prepare, slot_start or slot_finish must be called.
+ *
+ * slot_prepare: init and the network namespace. slot_furnish: ids and the root file
+ * system; what it takes of spec are host_name, root, extra, task, task_file, tmp_bytes,
+ * and their texts must stay until slot_start returns. Return 0 or a negative errno. */
 int slot_prepare(struct slot *slot, struct error *err);
+int slot_furnish(struct slot *slot, const struct slot_spec *spec, struct error *err);
 
 /* Makes a slot of which nothing is there: slot_start and slot_finish take it. */
 void slot_clear(struct slot *slot);

@@ -195,6 +195,7 @@ static void fill_spec(struct invocation *invocation, const struct args *args,
         .arguments = invocation->plan->arguments,
         .environment = invocation->plan->environment,
     };
+    host_image_extra_mounts(invocation->spec.extra);
 }
 
 /* ---- what is printed ------------------------------------------------------------ */
@@ -255,14 +256,17 @@ static int run(const struct args *args, const struct function *function, const s
         int r = claim_run_dir(run_dir, sizeof run_dir, &err);
         if (r == 0)
             r = open_image(run_dir, root, sizeof root, &image, &err);
+        if (r == 0) {
+            fill_spec(&invocation, args, &layout, root);
+            if (slot->prepared)
+                r = slot_furnish(slot, &invocation.spec, &err);
+        }
         if (r == 0 && !args->limits_rlimit)
             r = find_groups(args, &layout, &err);
         if (r < 0)
             code = refuse(OUTCOME_SERVICE, &err);
     }
     if (code == 0) {
-        fill_spec(&invocation, args, &layout, root);
-        host_image_extra_mounts(invocation.spec.extra);
         invocation.stream_log = !args->json && !args->quiet && args->log_level >= LOG_LEVEL_WARN;
         invocation_run(&invocation, &signal_number);
         if (invocation.unclean)
