@@ -156,11 +156,18 @@ static int open_place(const char *path, struct function *function, struct error 
             close(fd);
         return error_set(err, r, "%s: %s", path, strerror(-r));
     }
+    function->device = st.st_dev;
+    function->inode = st.st_ino;
+    if (strcmp(path, "/") == 0) {
+        close(fd);
+        return error_set(err, -EINVAL,
+                         "this is the whole machine: give a folder with the function's code alone");
+    }
     if (S_ISDIR(st.st_mode))
         return fd;
     close(fd);
     if (!S_ISREG(st.st_mode))
-        return error_set(err, -EINVAL, "%s is neither a folder nor a file", path);
+        return error_set(err, -EINVAL, "this is neither a folder nor a file");
     const char *slash = strrchr(path, '/');
     _cleanup_free_ char *parent = strndup(path, slash == path ? 1 : (size_t)(slash - path));
     function->single_file = true;
@@ -197,7 +204,7 @@ int function_load(const char *path, struct function *function, struct config_pro
     config_defaults(function);
     _cleanup_close_ int fd = open_place(function->path, function, err);
     if (fd == -EINVAL)
-        config_problem(problems, path, 0, "this is neither a folder nor a file");
+        config_problem(problems, path, 0, "%s", err ? err->message : "this is no function");
     if (fd < 0)
         return fd;
     /* hello/ is shown as hello, so that files below read as one would write them. */

@@ -61,7 +61,8 @@ struct function {
         *handler; /* python: module.function; node: file.export; exec, native: path in the folder */
     char *image;  /* "host" */
     char *path;   /* absolute path of the folder, or of the file when single_file */
-    char *file;   /* single_file: its name (the last component of path), else NULL */
+    uint64_t device, inode; /* of what path was when it was looked at */
+    char *file;             /* single_file: its name (the last component of path), else NULL */
     bool single_file;
     int output;  /* enum output */
     int network; /* enum network */

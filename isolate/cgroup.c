@@ -326,26 +326,30 @@ static void nap(void) {
     nanosleep(&step, NULL);
 }
 
+static bool is_member(int dir, pid_t pid) {
+    char text[8192];
+    if (cgroup_read_file(dir, "cgroup.procs", text, sizeof text) < 0)
+        return false;
+    for (char *at = text; *at; at += *at == '\n')
+        if ((pid_t)strtol(at, &at, 10) == pid)
+            return true;
+    return false;
+}
+
 /* SIGKILL to every process of the group, by pidfd: the number may have been given
- * to another by the time it is used. */
+ * to another by the time it is used, so it is looked for again once it is held. */
 static void kill_members(int dir) {
     char text[8192];
     if (cgroup_write(dir, "cgroup.kill", "1") == 0 ||
         cgroup_read_file(dir, "cgroup.procs", text, sizeof text) < 0)
         return;
-    for (char *at = text; *at;) {
+    for (char *at = text; *at; at += *at == '\n') {
         pid_t pid = (pid_t)strtol(at, &at, 10);
-        int fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
-        if (fd >= 0) {
-            char again[8192], line[16];
-            snprintf(line, sizeof line, "%d", (int)pid);
-            if (cgroup_read_file(dir, "cgroup.procs", again, sizeof again) > 0 &&
-                strstr(again, line))
-                syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
-            close(fd);
-        }
-        while (*at == '\n')
-            at++;
+        if (pid <= 0)
+            break;
+        _cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+        if (fd >= 0 && is_member(dir, pid))
+            syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
     }
 }
 

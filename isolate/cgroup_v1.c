@@ -24,7 +24,13 @@ static int limit_memory(int dir, uint64_t bytes, struct error *err) {
     r = cgroup_write_number(dir, "memory.memsw.limit_in_bytes", bytes);
     if (r == -ENOENT)
         r = cgroup_write(dir, "memory.swappiness", "0");
-    return r < 0 ? failed(r, CGROUP_MEMORY, "memory.memsw.limit_in_bytes", err) : 0;
+    if (r < 0)
+        return failed(r, CGROUP_MEMORY, "memory.memsw.limit_in_bytes", err);
+    /* Buffers of TCP and UDP sockets are counted apart, and without a limit not at all: a
+     * part of the memory, beside it (which a function that lets them fill may have more). */
+    r = cgroup_write_number(dir, "memory.kmem.tcp.limit_in_bytes", bytes / 8);
+    return r < 0 && r != -ENOENT ? failed(r, CGROUP_MEMORY, "memory.kmem.tcp.limit_in_bytes", err)
+                                 : 0;
 }
 
 static int limit_cpu(int dir, uint64_t milli, struct error *err) {

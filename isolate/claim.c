@@ -117,6 +117,12 @@ int claim_take(struct claim *claim, const char *run_dir, uint32_t blocks, struct
                          "all %u slots of this %s are in use: wait for one to end, or reserve a "
                          "larger range in /etc/subuid and /etc/subgid",
                          blocks, geteuid() == 0 ? "machine" : "user");
+    /* Where /run is another (a container, another XDG_RUNTIME_DIR) so is the file, and its
+     * block 0 must not have the same groups: the holder of one may sweep what it finds. */
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return error_set(err, -errno, "%s/claims: %s", run_dir, strerror(errno));
+    claim->book = (uint32_t)((st.st_ino ^ st.st_dev << 20) * 2654435761u);
     claim->fd = TAKE_FD(fd);
     return 0;
 }

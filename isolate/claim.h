@@ -20,6 +20,7 @@
 struct claim {
     int fd;         /* holds the lock */
     uint32_t block; /* 0 to CLAIM_BLOCKS - 1 */
+    uint32_t book;  /* tells this claims file from others: goes into the groups' names */
 };
 
 /* Takes the lowest free block below `blocks`. run_dir is the directory that holds

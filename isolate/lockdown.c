@@ -68,6 +68,10 @@ SYS_CHILD static int apply_limits(const struct lockdown *lockdown) {
         r = set_limit(RLIMIT_NPROC, lockdown->processes);
     if (r == 0)
         r = set_limit(RLIMIT_MEMLOCK, 64 * 1024);
+    if (r == 0)
+        r = set_limit(RLIMIT_RTPRIO, 0); /* a real-time task is outside the cpu limit */
+    if (r == 0)
+        r = set_limit(RLIMIT_NICE, 0);
     if (r == 0 && lockdown->data)
         r = set_limit(RLIMIT_DATA, lockdown->data);
     return r;

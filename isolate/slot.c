@@ -34,7 +34,11 @@ static const char *hint(int code) {
     case -EACCES:
         return ". `fnrun doctor` says what this machine allows";
     case -ENOSPC:
-        return ". A limit on namespaces was reached: sysctl user.max_user_namespaces and its like";
+        return ". A limit on namespaces or mounts was reached: sysctl user.max_user_namespaces and "
+               "its like, fs.mount-max";
+    case -EMFILE:
+    case -ENFILE:
+        return ". Too many files are open: ulimit -n";
     case -ENOSYS:
     case -EINVAL:
         return ". The kernel may be too old: `fnrun doctor` says";
@@ -97,7 +101,8 @@ static int make_groups(struct slot *slot, const struct slot_spec *spec, struct e
     char name[64], lines[CLAIM_RECORD];
     if (spec->without_cgroups)
         return 0;
-    snprintf(name, sizeof name, "fnrun-%u-%u", (unsigned)geteuid(), slot->claim.block);
+    snprintf(name, sizeof name, "fnrun-%u-%u-%08x", (unsigned)geteuid(), slot->claim.block,
+             slot->claim.book);
     int r = cgroup_paths(spec->layout, name, lines, sizeof lines);
     if (r < 0)
         return error_set(err, r, "the paths of the control groups are too long");
@@ -117,8 +122,8 @@ static void plan_lockdown(struct build *build) {
                                            : spec->limits.processes + PROCESS_MARGIN,
         .data = spec->without_cgroups ? spec->limits.memory : 0,
     };
-    /* One id for all: RLIMIT_NPROC then counts the user's own processes as well. */
-    if (single)
+    /* One id for all: before Linux 5.14 RLIMIT_NPROC counts the user's own processes as well. */
+    if (single && !spec->without_cgroups)
         build->lockdown.processes = RLIM_INFINITY;
 }
 
@@ -161,6 +166,11 @@ static int start_function(struct build *build, bool *program_failed, struct erro
     return 0;
 }
 
+static bool is_task(const struct slot_spec *spec, int tree) {
+    struct stat st;
+    return fstat(tree, &st) == 0 && st.st_dev == spec->task_device && st.st_ino == spec->task_inode;
+}
+
 /* Ids and trees for init, which then builds the root file system. */
 static int furnish(struct slot *slot, const struct slot_spec *spec, struct error *err) {
     const char *step = NULL;
@@ -182,6 +192,10 @@ static int furnish(struct slot *slot, const struct slot_spec *spec, struct error
     starting.open_trees = !privileged;
     if (privileged && (r = root_open(&starting.root, &starting.trees, &step)) < 0)
         return fail(err, step, r);
+    /* root reaches more than the folder's owner: the name may lead elsewhere by now. */
+    if (privileged && !is_task(spec, starting.trees.task))
+        return error_set(err, -ESTALE, "%s was replaced by something else meanwhile: try again",
+                         spec->task);
     init_go(&starting);
     slot->furnished = true;
     return 0;
@@ -249,19 +263,21 @@ int slot_start(struct slot *slot, const struct slot_spec *spec, bool *program_fa
 
 void slot_kill(struct slot *slot) {
     if (slot->init >= 0)
-        sys_call4(SYS_pidfd_send_signal, slot->init, SIGKILL, 0, 0);
+        if (sys_call4(SYS_pidfd_send_signal, slot->init, SIGKILL, 0, 0) < 0 && slot->init_id > 0)
+            kill(slot->init_id, SIGKILL); /* not reaped: the number is still its own */
 }
 
-/* Waits for pid; adds its times to *cpu_us. */
+/* Waits for pid; adds its times to *cpu_us. What cannot be waited for has not ended well. */
 static int collect(pid_t pid, uint64_t *cpu_us) {
     struct rusage usage = {0};
     int status = 0;
     pid_t got;
     while ((got = wait4(pid, &status, __WALL, &usage)) < 0 && errno == EINTR)
         ;
-    if (got == pid)
-        *cpu_us += (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
-                   (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+    if (got != pid)
+        return SIGKILL;
+    *cpu_us += (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
+               (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
     return status;
 }
 

@@ -19,13 +19,14 @@
 #define SLOT_CHANNEL_FD 3
 
 struct slot_spec {
-    const char *host_name; /* also shown by uname; 1 to 64 bytes */
-    const char *root;      /* absolute path of the prepared tree of mount points */
-    char extra[8][16];     /* directories of / besides /usr to bind: "bin" ..., or "" */
-    const char *task;      /* absolute path of the folder or file put at /var/task */
-    const char *task_file; /* task is a file: its name below /var/task; else NULL */
-    bool host_network;     /* share the machine's network namespace */
-    bool without_cgroups;  /* --limits=rlimit: rlimits stand in for them */
+    const char *host_name;            /* also shown by uname; 1 to 64 bytes */
+    const char *root;                 /* absolute path of the prepared tree of mount points */
+    char extra[8][16];                /* directories of / besides /usr to bind: "bin" ..., or "" */
+    const char *task;                 /* absolute path of the folder or file put at /var/task */
+    uint64_t task_device, task_inode; /* what task must be (fstat), checked when root starts it */
+    const char *task_file;            /* task is a file: its name below /var/task; else NULL */
+    bool host_network;                /* share the machine's network namespace */
+    bool without_cgroups;             /* --limits=rlimit: rlimits stand in for them */
     const struct cgroup_layout *layout; /* where groups are made; NULL without_cgroups */
     struct cgroup_limits limits;
     uint64_t tmp_bytes;       /* size of the tmpfs behind /tmp and /dev/shm */

@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -72,6 +73,10 @@ static int make_pipe(int *ours, int *theirs, bool we_write) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0)
         return -errno;
+    /* Theirs may be opened anew, as /dev/stderr: the inode, one for both ends, belongs to
+     * this process's user. */
+    if (fchmod(ends[0], 0666) < 0)
+        return -errno;
     *ours = ends[we_write];
     *theirs = ends[!we_write];
     return fcntl(*ours, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
@@ -103,11 +108,14 @@ static int open_pipes(struct run *run) {
 }
 
 static int open_signals(sigset_t *before) {
+    static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action;
     sigset_t set;
     sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
+    /* What the caller ignores (nohup) stays ignored: blocked it would be queued. */
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (sigaction(ends[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+            sigaddset(&set, ends[i]);
     sigprocmask(SIG_BLOCK, &set, before);
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return fd < 0 ? -errno : fd;
@@ -364,22 +372,33 @@ static void take_exit(struct run *run, int status) {
     }
 }
 
+/* As Lambda says it, with two digits; a third where there would be none. */
+static const char *seconds(uint64_t ms, char text[24]) {
+    if (ms < 10)
+        snprintf(text, 24, "0.%03u", (unsigned)ms);
+    else
+        snprintf(text, 24, "%llu.%02u", (unsigned long long)(ms / 1000),
+                 (unsigned)(ms % 1000 / 10));
+    return text;
+}
+
 static void word_verdict(struct run *run) {
+    char text[24];
     struct invocation *invocation = run->invocation;
     const struct function_limits *limits = &invocation->function->limits;
     const char *id = invocation->request_id;
     switch (run->verdict) {
     case OUTCOME_TIMEOUT:
         failure_set(invocation, OUTCOME_TIMEOUT,
-                    "RequestId: %s Error: Task timed out after %.2f seconds (raise `timeout` in "
+                    "RequestId: %s Error: Task timed out after %s seconds (raise `timeout` in "
                     "[limits], or --timeout)",
-                    id, (double)limits->timeout_ms / 1000);
+                    id, seconds(limits->timeout_ms, text));
         break;
     case OUTCOME_INIT_TIMEOUT:
         failure_set(invocation, OUTCOME_INIT_TIMEOUT,
-                    "RequestId: %s Error: Loading the handler took longer than %.2f seconds (raise "
+                    "RequestId: %s Error: Loading the handler took longer than %s seconds (raise "
                     "`init` in [limits])",
-                    id, (double)limits->init_ms / 1000);
+                    id, seconds(limits->init_ms, text));
         break;
     case OUTCOME_TOO_LARGE:
         failure_set(invocation, OUTCOME_TOO_LARGE,
@@ -433,6 +452,31 @@ static void close_slot_ends(struct run *run) {
         cleanup_close(&run->ends[i]);
 }
 
+/* Why the program was not started, where that is the function's fault; the rest (no
+ * memory, say) is the machine's. */
+static bool explain_start(struct run *run, int code) {
+    static const struct {
+        int code;
+        const char *advice;
+    } faults[] = {
+        {-ENOENT,
+         " (the file, or the interpreter that its first line names, is not in the sandbox)"},
+        {-ENOEXEC, " (a script needs a first line like #!/bin/sh)"},
+        {-EACCES, " (chmod +x, and every folder on the way o+x)"},
+        {-E2BIG, " (its environment and arguments are too long)"},
+        {-ELOOP, ""},
+        {-ENOTDIR, ""},
+    };
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        if (faults[i].code != code)
+            continue;
+        failure_set(run->invocation, OUTCOME_ENTRYPOINT, "%s cannot be started: %s%s",
+                    run->invocation->spec.program, strerror(-code), faults[i].advice);
+        return true;
+    }
+    return false;
+}
+
 static int start(struct run *run, struct error *err) {
     bool program_failed = false;
     int r = set_up(run, err);
@@ -440,17 +484,8 @@ static int start(struct run *run, struct error *err) {
         r = slot_start(run->slot, &run->invocation->spec, &program_failed, err);
     close_slot_ends(run);
     run->ready = now_us();
-    if (r < 0 && program_failed) {
-        failure_set(
-            run->invocation, OUTCOME_ENTRYPOINT, "%s cannot be started: %s%s",
-            run->invocation->spec.program, strerror(-r),
-            r == -ENOENT
-                ? " (the file, or the interpreter that its first line names, is not in the sandbox)"
-            : r == -ENOEXEC ? " (a script needs a first line like #!/bin/sh)"
-            : r == -EACCES  ? " (chmod +x, and every folder on the way o+x)"
-                            : "");
+    if (program_failed && explain_start(run, r))
         return 1;
-    }
     return r;
 }
 
@@ -467,7 +502,9 @@ void invocation_run(struct invocation *invocation, int *signal_number) {
     invocation->outcome = OUTCOME_SERVICE; /* until something better is known */
     run.signals = open_signals(&before);
     run.started = now_us();
-    int r = start(&run, &invocation->service);
+    int r = run.signals < 0 ? error_set(&invocation->service, run.signals, "signalfd: %s",
+                                        strerror(-run.signals))
+                            : start(&run, &invocation->service);
     if (r == 0) {
         run.phase = invocation->plan->frames ? PHASE_INIT : PHASE_RUN;
         const struct function_limits *limits = &invocation->function->limits;
@@ -485,6 +522,8 @@ void invocation_run(struct invocation *invocation, int *signal_number) {
     }
     if (r < 0)
         invocation->outcome = OUTCOME_SERVICE;
+    /* The slot is gone: a reader that does not read may be left by a signal. */
+    sigprocmask(SIG_SETMASK, &before, NULL);
     keep_log(&run);
     *signal_number = run.signal_number;
     close_output(&run);
@@ -493,7 +532,6 @@ void invocation_run(struct invocation *invocation, int *signal_number) {
     cleanup_close(&run.signals);
     free(run.sender.front.data);
     free(run.reader.payload.data);
-    sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
 void invocation_free(struct invocation *invocation) {

@@ -1,6 +1,8 @@
 #include "runner/logs.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #define CHUNK  65536
@@ -40,11 +42,25 @@ void logs_close(struct logs *logs) {
         json_put_raw(&logs->kept, mark, sizeof mark - 1);
 }
 
+static void woken(int number) {
+    (void)number;
+}
+
 void logs_stream(struct logs *logs, int fd, size_t most) {
     size_t length = logs_pending(logs);
     if (length > most)
         length = most;
+    /* A terminal that is stopped (Ctrl-S), or a pipe that another writer filled since it
+     * polled writable, would hold this process up, and with it the time limit: a tick
+     * ends the wait. */
+    static const struct itimerval tick = {{0, 20000}, {0, 20000}}, off;
+    struct sigaction action = {.sa_handler = woken};
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &tick, NULL);
     ssize_t wrote = write(fd, logs->kept.data + logs->streamed, length);
+    int code = errno;
+    setitimer(ITIMER_REAL, &off, NULL);
+    errno = code;
     if (wrote > 0)
         logs->streamed += (size_t)wrote;
     else if (wrote < 0 && errno != EAGAIN && errno != EINTR)

@@ -1,6 +1,8 @@
 /* fnrun-once: `invoke` of a path, and `check`, without a daemon. Launcher and
  * supervisor in one static program. Also prints the key table of function.ini for
  * its manual page (the internal command `config-man`). */
+#include <config.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -29,6 +31,15 @@
 
 extern char **environ;
 
+#ifdef FNRUN_SANITIZERS
+/* At its end this process's children would start in the slot's PID namespace, which is
+ * dead: the leak checker's helper cannot be made. Leaks are the unit tests' to find. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) {
+    return "detect_leaks=0";
+}
+#endif
+
 static void complain(const char *text) {
     fprintf(stderr, "fnrun: %s\n", text);
 }
@@ -42,7 +53,7 @@ static int refuse(int outcome, const struct error *err) {
 static void hold_standard_descriptors(void) {
     int fd;
     do
-        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        fd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* a result to a closed stdout is an error */
     while (fd >= 0 && fd <= 2);
     if (fd > 2)
         close(fd);
@@ -63,7 +74,10 @@ static int load_function(const struct args *args, struct function *function) {
             args->operand);
         r = outcome_exit_code(OUTCOME_BAD_FUNCTION);
     } else if (r < 0) {
-        r = refuse(r == -ENOENT ? OUTCOME_NO_FUNCTION : OUTCOME_BAD_FUNCTION, &err);
+        r = refuse(r == -ENOENT                                   ? OUTCOME_NO_FUNCTION
+                   : r == -EMFILE || r == -ENFILE || r == -ENOMEM ? OUTCOME_SERVICE
+                                                                  : OUTCOME_BAD_FUNCTION,
+                   &err);
     }
     config_problems_free(&problems);
     if (r == 0 && args->timeout &&
@@ -118,7 +132,7 @@ static int plan_runtime(const struct args *args, const struct function *function
     }
     free(extra);
     if (r < 0)
-        return refuse(r == -EINVAL ? OUTCOME_BAD_FUNCTION : OUTCOME_SERVICE, &err);
+        return refuse(r == -EINVAL || r == -E2BIG ? OUTCOME_BAD_FUNCTION : OUTCOME_SERVICE, &err);
     return 0;
 }
 
@@ -182,6 +196,8 @@ static void fill_spec(struct invocation *invocation, const struct args *args,
         .host_name = function->name,
         .root = root,
         .task = function->path,
+        .task_device = function->device,
+        .task_inode = function->inode,
         .task_file = function->single_file ? function->file : NULL,
         .host_network = function->network == NETWORK_HOST,
         .without_cgroups = args->limits_rlimit,
@@ -322,6 +338,8 @@ int main(int argc, char *argv[]) {
     int code;
     hold_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* ignored by the caller, children leave no status */
     if (argc == 2 && strcmp(argv[1], "config-man") == 0) {
         config_print_man(stdout);
         return fflush(stdout) == 0 ? 0 : EXIT_SERVICE;

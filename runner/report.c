@@ -62,7 +62,8 @@ void report_line(const struct invocation *invocation, struct json_out *out) {
     if (status(invocation))
         put(out, "Status: %s\t", status(invocation));
     if (invocation->spec.without_cgroups)
-        put(out, "Limits: rlimit (no control groups: memory a process, no cpu limit)\t");
+        put(out,
+            "Limits: rlimit (no control groups: private memory of each process, no cpu limit)\t");
     if (invocation->ids == IDMAP_SINGLE)
         put(out, "Ids: the user's own (single-id form)\t");
     json_put_text(out, "\n");
