@@ -203,7 +203,7 @@ static int find(struct cgroup_layout *layout, const char *group, struct error *e
     int r = slurp("/proc/self/cgroup", &groups);
     if (r >= 0)
         r = slurp("/proc/self/mountinfo", &mounts);
-    if (r < 0)
+    if (r < 0 || !mounts || !groups)
         return error_set(err, r, "/proc/self/mountinfo or cgroup cannot be read: %s", strerror(-r));
     cgroup_find_in(layout, mounts, groups, group);
     return 0;

@@ -2,6 +2,7 @@
 was expected, all at once, by check and by invoke alike."""
 
 import json
+import os
 import re
 
 import pytest
@@ -142,7 +143,6 @@ def test_function_ini_that_is_a_folder_is_refused(python):
 
 
 def test_function_ini_that_is_a_fifo_does_not_hang(python):
-    import os
     function = python(APP)
     os.mkfifo(function / "function.ini")
     invoke(function).refused(3, "function.ini")

@@ -111,7 +111,7 @@ def test_ctrl_c_at_the_terminal_reaches_the_whole_process_group_and_gives_130(py
 
 
 def test_at_the_time_limit_all_is_over_when_fnrun_ends(python):
-    with running(python(HIDING), "--timeout", "600ms", event='"stopped"') as call:
+    with running(python(HIDING), "--timeout", "1500ms", event='"stopped"') as call:
         call.wait_for("hidden")
         inside = list(outside.sandboxed(call.pid))
         assert call.end().status == 124

@@ -1,6 +1,7 @@
 """Limits never depend on the code inside: time, memory, processes, cpu, files, /tmp."""
 
 import pathlib
+import signal
 import time
 
 import outside
@@ -35,7 +36,7 @@ def test_the_time_limit_ends_a_function_that(python, how):
     text = result.failed(124, "Sandbox.Timedout")
     assert "0.40 seconds" in text and "timeout" in text
     assert milliseconds(result.report["Duration"]) >= SECONDS * 1000
-    assert result.seconds < SECONDS + LATE + 1, "the interpreter's start, the limit, and how late it may be"
+    assert result.seconds - milliseconds(result.report["Init Duration"]) / 1000 < SECONDS + LATE
     assert result.report["Status"] == "timeout"
     assert "up\n" in result.log
 
@@ -56,7 +57,7 @@ def test_the_time_limit_holds_while_the_function_floods_its_log(python):
     function = python("import os\ndef handler(event, context):\n    while True: os.write(1, b'x' * 65536)\n")
     result = invoke(function, "--timeout", "300ms")
     result.failed(124, "Sandbox.Timedout")
-    assert result.seconds < 0.3 + LATE + 1
+    assert result.seconds - milliseconds(result.report["Init Duration"]) / 1000 < 0.3 + LATE
 
 
 def test_the_time_limit_holds_while_nobody_reads_the_log(python):
@@ -215,7 +216,7 @@ def test_cpu_is_limited_by_the_groups_own_account(python):
     need_groups()
     function = python("import os\ndef handler(event, context):\n    print('up', flush=True)\n"
                       "    os.fork(); os.fork()\n    while True: pass\n", "[limits]\ncpu = 0.2\n")
-    with running(function, "--timeout", "2s") as call:
+    with running(function, "--timeout", "50s") as call:
         call.wait_for("up")
         pid = outside.function_of(call.pid)
         group, version = outside.group_of(pid, "cpu")
@@ -228,10 +229,9 @@ def test_cpu_is_limited_by_the_groups_own_account(python):
         used, throttled = cpu_account(group, version)
         used = int(usage.read_text()) // 1000 if used is None else used
         share = (used - before) / 1e6 / (time.monotonic() - started)
-        result = call.end()
+        result = call.end(signal.SIGINT)
     assert throttled > 3
     assert 0.05 < share < 0.3, share
-    result.failed(124, "Sandbox.Timedout")
     assert milliseconds(result.report["CPU Time"]) < 0.35 * milliseconds(result.report["Duration"]) + 100
 
 

@@ -3,7 +3,9 @@ says what to do."""
 
 import shutil
 import signal
+import time
 
+import outside
 import pytest
 from harness import LATE, fnrun, fnrun_measured, invoke, limits_option, milliseconds, need_groups, needs_node, running
 
@@ -265,8 +267,6 @@ def test_a_signal_ends_the_call_and_everything_in_it(python, number, status):
 def test_ctrl_c_says_that_the_client_is_gone(python):
     with running(python(HANG), "--timeout", "50s", "--json") as call:
         # --json keeps the log back: the function's process is there to be seen instead.
-        import outside
-        import time
         deadline = time.monotonic() + 20
         while len(outside.sandboxed(call.pid)) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)

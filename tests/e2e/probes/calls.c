@@ -51,8 +51,8 @@ static void namespaces(void) {
     static const struct {
         const char *name;
         unsigned long flag;
-    } all[] = {{"newns", CLONE_NEWNS},   {"newuser", CLONE_NEWUSER},   {"newpid", CLONE_NEWPID},
-               {"newnet", CLONE_NEWNET}, {"newipc", CLONE_NEWIPC},     {"newuts", CLONE_NEWUTS},
+    } all[] = {{"newns", CLONE_NEWNS},    {"newuser", CLONE_NEWUSER}, {"newpid", CLONE_NEWPID},
+               {"newnet", CLONE_NEWNET},  {"newipc", CLONE_NEWIPC},   {"newuts", CLONE_NEWUTS},
                {"newcgroup", 0x02000000}, {"parent", CLONE_PARENT}};
     char name[40];
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
