@@ -21,10 +21,14 @@ def pytest_configure():
     outside.adopt_orphans()
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left_behind(tmp_path):
+@pytest.fixture(scope="session", autouse=True)
+def program():
     if not os.access(harness.FNRUN, os.X_OK):
         pytest.skip(f"there is no {harness.FNRUN}: build it, or set FNRUN")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind(tmp_path):
     before = outside.Snapshot(tmp_path)
     yield
     left = before.left()

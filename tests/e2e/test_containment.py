@@ -9,11 +9,10 @@ import platform
 import re
 import socket
 import stat
-import time
 
 import outside
 import pytest
-from harness import FNRUN, IS_ROOT, PROBES, fnrun, invoke, limits_option, need_groups, needs_node, needs_root, running
+from harness import FNRUN, IS_ROOT, PROBES, fnrun, invoke, limits_option, need_groups, needs_root, running
 
 ENOSYS, EPERM = 38, 1
 LO_UP = 0x1 | 0x8  # IFF_UP, IFF_LOOPBACK
