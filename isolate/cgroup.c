@@ -263,10 +263,19 @@ int cgroup_paths(const struct cgroup_layout *layout, const char *name, char *lin
         const struct cgroup_place *place = &layout->places[i];
         if (!place->version || (place->version == 2 && unified))
             continue;
-        unified |= place->version == 2;
-        int length =
-            snprintf(lines + used, size - used, "%s%s/%s", used ? "\n" : "", place->parent, name);
-        if (length < 0 || (size_t)length >= size - used)
+        if (used)
+            lines[used++] = '\n';
+        if (place->version == 2) { /* the leaf is made before the slot's group */
+            unified = true;
+            int leaf = cgroup_v2_leaf(layout, name, lines + used, size - used);
+            if (leaf < 0 || used + (size_t)leaf + 1 >= size)
+                return -ENAMETOOLONG;
+            used += (size_t)leaf;
+            lines[used++] = '\n';
+        }
+        int length = snprintf(lines + used, size - used, "%s/%s", place->parent, name);
+        /* Room for a newline is kept as well. */
+        if (length < 0 || used + (size_t)length + 1 >= size)
             return -ENAMETOOLONG;
         used += (size_t)length;
     }
@@ -355,7 +364,11 @@ static void kill_members(int dir) {
 
 int cgroup_sweep(const char *path) {
     for (int i = 0; i < SWEEP_STEPS; i++) {
-        if (rmdir(path) == 0 || errno == ENOENT)
+        if (rmdir(path) == 0) {
+            cgroup_v2_swept(path);
+            return 0;
+        }
+        if (errno == ENOENT)
             return 0;
         if (errno != EBUSY)
             return -errno;

@@ -27,5 +27,12 @@ int cgroup_v2_usable(const struct cgroup_layout *layout, struct error *err);
 int cgroup_v2_make(struct cgroup *cg, const struct cgroup_limits *limits, struct error *err);
 void cgroup_v2_read(struct cgroup *cg, uint64_t *peak, uint64_t *cpu_us, bool *oom_killed);
 int cgroup_v2_remove(struct cgroup *cg, struct error *err);
+/* The leaf that this process steps aside into while the slot `name` lives. Returns the
+ * path's length or -ENAMETOOLONG. */
+int cgroup_v2_leaf(const struct cgroup_layout *layout, const char *name, char *path,
+                   unsigned long size);
+/* The group at path was left behind and has been removed. If it was such a leaf, its
+ * parent gets back what cgroup_v2_make changed, so that processes may enter it again. */
+void cgroup_v2_swept(const char *path);
 
 #endif

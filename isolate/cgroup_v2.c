@@ -2,18 +2,21 @@
  * no controlled children, so this process first moves to a leaf beside the slot's
  * group (7 to 18 ms: a migration waits for an RCU grace period), and back at the
  * end. The function's process is born in its group (CLONE_INTO_CGROUP). */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "isolate/cgroup_backend.h"
 #include "isolate/cleanup.h"
 
 #define CPU_PERIOD_US 100000
+#define LEAF          "-runner" /* after the slot's name: where this process steps aside to */
 
 /* Whether the group holds a process besides this one: 1, 0, or a negative errno. */
 static int holds_others(int dir, bool *holds_self) {
@@ -40,6 +43,68 @@ static bool is_root(int dir) {
     return faccessat(dir, "cgroup.type", F_OK, 0) < 0;
 }
 
+/* A scope that systemd made for this process alone: see cli/scope.h. */
+static bool is_own_scope(const char *path) {
+    char name[48];
+    const char *last = strrchr(path, '/');
+    snprintf(name, sizeof name, "/fnrun-%d.scope", (int)getpid());
+    return last && strcmp(last, name) == 0;
+}
+
+static bool is_unit(const char *path) {
+    static const char *const kinds[] = {".service", ".scope", ".slice", ".socket", ".mount"};
+    size_t length = strlen(path);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        size_t tail = strlen(kinds[i]);
+        if (length > tail && strcmp(path + length - tail, kinds[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Whether the group belongs to a unit of systemd that is not delegated. systemd may
+ * then take controllers away from what is below at any time (a daemon-reload is
+ * enough), and with them the limits. It marks what it has delegated: see its
+ * CGROUP_DELEGATION; the mark that ordinary users can see is new in version 251. */
+static bool is_systemds(const struct cgroup_layout *layout) {
+    char path[sizeof layout->own_unified], mark[8];
+    if (layout->configured || access("/run/systemd/system", F_OK) < 0)
+        return false;
+    snprintf(path, sizeof path, "%s", layout->own_unified);
+    while (strlen(path) > strlen(layout->unified) && !is_unit(path))
+        *strrchr(path, '/') = 0;
+    return is_unit(path) && !is_own_scope(path) &&
+           getxattr(path, "user.delegate", mark, sizeof mark) < 0 &&
+           getxattr(path, "trusted.delegate", mark, sizeof mark) < 0;
+}
+
+/* A process is moved, or born, into another group by leave of the closest group above
+ * both: see cgroups(7), "Delegation containment rules". */
+static int check_way(const struct cgroup_layout *layout, struct error *err) {
+    struct cgroup_layout own;
+    const char *to = layout->own_unified;
+    char above[sizeof own.own_unified + 16];
+    size_t common = 0;
+    if (!layout->configured || geteuid() == 0 || cgroup_find(&own, NULL) < 0 || !own.unified[0])
+        return 0;
+    const char *from = own.own_unified;
+    for (size_t i = 0;; i++) {
+        bool from_ends = !from[i] || from[i] == '/', to_ends = !to[i] || to[i] == '/';
+        if (from_ends && to_ends)
+            common = i;
+        if (from[i] != to[i] || !from[i])
+            break;
+    }
+    snprintf(above, sizeof above, "%.*s/cgroup.procs", (int)common, from);
+    if (access(above, W_OK) == 0)
+        return 0;
+    return error_set(err, -EACCES,
+                     "the control group %s cannot be entered from %s: that takes the right to "
+                     "write %s, of the group common to both. Start fnrun inside the delegated "
+                     "unit that the group is in, or without --cgroup",
+                     to, from, above);
+}
+
 int cgroup_v2_usable(const struct cgroup_layout *layout, struct error *err) {
     const char *path = layout->own_unified;
     bool self;
@@ -53,6 +118,9 @@ int cgroup_v2_usable(const struct cgroup_layout *layout, struct error *err) {
         return layout->configured
                    ? 0
                    : error_set(err, -EBUSY, "this process is in the root control group");
+    if (is_systemds(layout))
+        return error_set(err, -EBUSY,
+                         "the control group %s is systemd's: its unit has no Delegate=yes", path);
     int others = holds_others(dir, &self);
     if (others < 0)
         return error_set(err, others, "%s/cgroup.procs cannot be read: %s", path,
@@ -62,7 +130,7 @@ int cgroup_v2_usable(const struct cgroup_layout *layout, struct error *err) {
             err, -EBUSY,
             "the control group %s holds other processes, so it can have no limited groups below it",
             path);
-    return 0;
+    return check_way(layout, err);
 }
 
 /* Moves this process into a leaf, so that its group may have controlled children. */
@@ -72,7 +140,7 @@ static int step_aside(struct cgroup *cg, struct error *err) {
     int r = holds_others(cg->unified_parent, &self);
     if (r < 0 || !self || is_root(cg->unified_parent))
         return r < 0 ? error_set(err, r, "cgroup.procs cannot be read: %s", strerror(-r)) : 0;
-    snprintf(leaf, sizeof leaf, "%s-runner", cg->name);
+    snprintf(leaf, sizeof leaf, "%s" LEAF, cg->name);
     if (mkdirat(cg->unified_parent, leaf, 0755) < 0 && errno != EEXIST)
         return error_set(err, -errno, "%s/%s cannot be made: %s", cg->layout.own_unified, leaf,
                          strerror(errno));
@@ -88,23 +156,27 @@ static int step_aside(struct cgroup *cg, struct error *err) {
     return 0;
 }
 
+/* Whether the space-separated list has that word: "cpu" is the start of "cpuset". */
+static bool lists(const char *list, const char *word) {
+    size_t length = strlen(word);
+    for (const char *at = list; *at; at += strspn(at, " \n")) {
+        size_t own = strcspn(at, " \n");
+        if (own == length && memcmp(at, word, length) == 0)
+            return true;
+        at += own;
+    }
+    return false;
+}
+
 static int enable(struct cgroup *cg, struct error *err) {
-    char have[512];
+    char have[512], word[16];
     int r = cgroup_read_file(cg->unified_parent, "cgroup.subtree_control", have, sizeof have);
     if (r < 0)
         return error_set(err, r, "cgroup.subtree_control cannot be read: %s", strerror(-r));
     for (int i = 0; i < CGROUP_CPUACCT; i++) {
-        char word[16];
-        if (cg->layout.places[i].version != 2)
+        if (cg->layout.places[i].version != 2 || lists(have, cgroup_names[i]))
             continue;
         snprintf(word, sizeof word, "+%s", cgroup_names[i]);
-        const char *at = strstr(have, cgroup_names[i]);
-        size_t length = strlen(cgroup_names[i]);
-        /* "cpu" is also the start of "cpuset". */
-        while (at && at[length] && at[length] != ' ' && at[length] != '\n')
-            at = strstr(at + 1, cgroup_names[i]);
-        if (at)
-            continue;
         r = cgroup_write(cg->unified_parent, "cgroup.subtree_control", word);
         if (r < 0)
             return error_set(err, r, "the %s controller cannot be enabled below %s: %s",
@@ -170,26 +242,66 @@ void cgroup_v2_read(struct cgroup *cg, uint64_t *peak, uint64_t *cpu_us, bool *o
 /* Undoes what cgroup_v2_make did to the parent, in the opposite order. */
 int cgroup_v2_remove(struct cgroup *cg, struct error *err) {
     int result = 0;
-    for (int i = 0; i < CGROUP_CPUACCT; i++) {
+    /* A scope of our own goes with this process, leaf and all: moving back costs
+     * another 7 to 18 ms. */
+    bool leave = is_own_scope(cg->layout.own_unified);
+    for (int i = 0; i < CGROUP_CPUACCT && !leave; i++) {
         char word[16];
         if (!cg->enabled[i])
             continue;
         snprintf(word, sizeof word, "-%s", cgroup_names[i]);
         cgroup_write(cg->unified_parent, "cgroup.subtree_control", word);
-        cg->enabled[i] = false;
     }
-    if (cg->moved_self) {
+    if (cg->moved_self && !leave) {
         char leaf[80];
-        snprintf(leaf, sizeof leaf, "%s-runner", cg->name);
+        snprintf(leaf, sizeof leaf, "%s" LEAF, cg->name);
         int r = cgroup_write(cg->unified_parent, "cgroup.procs", "0");
         if (r == 0 && unlinkat(cg->unified_parent, leaf, AT_REMOVEDIR) < 0)
             r = -errno;
         if (r < 0)
             result = error_set(err, r, "the control group %s/%s cannot be left: %s",
                                cg->layout.own_unified, leaf, strerror(-r));
-        cg->moved_self = false;
     }
+    memset(cg->enabled, 0, sizeof cg->enabled);
+    cg->moved_self = false;
     cleanup_close(&cg->into);
     cleanup_close(&cg->unified_parent);
     return result;
+}
+
+/* ---- leftovers ------------------------------------------------------------------- */
+
+int cgroup_v2_leaf(const struct cgroup_layout *layout, const char *name, char *path,
+                   unsigned long size) {
+    int length = snprintf(path, size, "%s/%s" LEAF, layout->own_unified, name);
+    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : length;
+}
+
+static bool has_groups(const char *path) {
+    DIR *folder = opendir(path);
+    struct dirent *entry;
+    bool found = false;
+    while (folder && !found && (entry = readdir(folder)))
+        found = entry->d_type == DT_DIR && entry->d_name[0] != '.';
+    if (folder)
+        closedir(folder);
+    return found;
+}
+
+void cgroup_v2_swept(const char *path) {
+    char parent[640];
+    const char *last = strrchr(path, '/');
+    size_t length = strlen(path), tail = sizeof LEAF - 1;
+    if (!last || length < tail || strcmp(path + length - tail, LEAF) != 0)
+        return;
+    snprintf(parent, sizeof parent, "%.*s", (int)(last - path), path);
+    _cleanup_close_ int dir = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    /* A group that is still there would lose its limits. */
+    if (dir < 0 || has_groups(parent))
+        return;
+    for (int i = 0; i < CGROUP_CPUACCT; i++) {
+        char word[16];
+        snprintf(word, sizeof word, "-%s", cgroup_names[i]);
+        cgroup_write(dir, "cgroup.subtree_control", word);
+    }
 }
