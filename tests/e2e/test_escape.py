@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from harness import DEADLINE, FNRUN, LATE, fnrun, invoke, need_groups, needs_root
+from harness import DEADLINE, FNRUN, LATE, fnrun, invoke, limits_option, need_groups, needs_root
 
 SOCKETS = """
 import os, socket
@@ -57,7 +57,7 @@ def test_what_waits_in_sockets_is_within_the_memory_limit(python, kind):
 def test_a_terminal_that_nobody_reads_does_not_stop_the_clock(script):
     path = script("cat >/dev/null; while :; do echo AAAAAAAAAAAAAAAAAAAAAAAAAAAA >&2; done\n")
     ours, theirs = pty.openpty()
-    words = [FNRUN, "invoke", str(path), "--timeout", "500ms", "--event", "{}"]
+    words = [FNRUN, "invoke", str(path), "--timeout", "500ms", "--event", "{}", *limits_option()]
     call = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs)
     assert os.read(ours, 1) == b"A"  # the function is there
     before = time.monotonic()
@@ -87,13 +87,13 @@ def children(pid):
 
 def test_a_caller_that_ignores_its_children_still_learns_how_they_ended(script):
     path = script("cat >/dev/null; exit 3\n")
-    done = fnrun("invoke", str(path), "--event", "{}", preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    done = fnrun("invoke", str(path), "--event", "{}", *limits_option(), preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
     assert "exit status 3" in done.failed(1, "Runtime.ExitError")
 
 
 def test_what_the_caller_ignores_does_not_end_the_call(script):
     path = script("cat >/dev/null; echo started >&2; sleep 1; echo '\"done\"'\n")
-    words = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", FNRUN, "invoke", str(path), "--event", "{}"]
+    words = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", FNRUN, "invoke", str(path), "--event", "{}", *limits_option()]
     call = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert b"started" in call.stderr.readline()
     call.send_signal(signal.SIGHUP)
@@ -103,7 +103,7 @@ def test_what_the_caller_ignores_does_not_end_the_call(script):
 
 def test_a_closed_stdout_is_not_success(script):
     path = script("cat >/dev/null; echo 1\n")
-    done = fnrun("invoke", str(path), "--event", "{}", preexec_fn=lambda: os.close(1))
+    done = fnrun("invoke", str(path), "--event", "{}", *limits_option(), preexec_fn=lambda: os.close(1))
     assert done.status == 5, done
 
 
