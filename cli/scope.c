@@ -97,7 +97,9 @@ static int wait_for(sd_bus *bus, struct job *job, uint64_t deadline, struct erro
     return 0;
 }
 
-/* The call itself. The last, empty array is for auxiliary units. */
+/* The call itself. The controllers that limits need are asked for by name: Delegate=yes
+ * would have systemd enable every one that there is, all the way up to the root. The
+ * last, empty array is for auxiliary units. */
 static int build_call(sd_bus *bus, const char *unit, pid_t pid, sd_bus_message **call) {
     int r =
         sd_bus_message_new_method_call(bus, call, SERVICE, OBJECT, MANAGER, "StartTransientUnit");
@@ -105,8 +107,8 @@ static int build_call(sd_bus *bus, const char *unit, pid_t pid, sd_bus_message *
         return r;
     return sd_bus_message_append(*call, "ssa(sv)a(sa(sv))", unit, "fail", 4, /* properties: */
                                  "Description", "s", "fnrun: one invocation", "PIDs", "au", 1,
-                                 (uint32_t)pid, "Delegate", "b", 1, "CollectMode", "s",
-                                 "inactive-or-failed", 0);
+                                 (uint32_t)pid, "DelegateControllers", "as", 3, "memory", "pids",
+                                 "cpu", "CollectMode", "s", "inactive-or-failed", 0);
 }
 
 int scope_make(pid_t pid, struct error *err) {

@@ -62,19 +62,18 @@ static bool is_unit(const char *path) {
     return false;
 }
 
-/* Whether the group belongs to a unit of systemd that is not delegated. systemd may
- * then take controllers away from what is below at any time (a daemon-reload is
- * enough), and with them the limits. It marks what it has delegated: see its
- * CGROUP_DELEGATION; the mark that ordinary users can see is new in version 251. */
+/* Whether the group belongs to a unit of the system's systemd that is not delegated. It
+ * may then take controllers away from what is below at any time (a daemon-reload is
+ * enough), and with them the limits. What it has delegated it marks: see its
+ * CGROUP_DELEGATION. A user's own systemd sets no mark: what he may write is his. */
 static bool is_systemds(const struct cgroup_layout *layout) {
     char path[sizeof layout->own_unified], mark[8];
-    if (layout->configured || access("/run/systemd/system", F_OK) < 0)
+    if (layout->configured || geteuid() != 0 || access("/run/systemd/system", F_OK) < 0)
         return false;
     snprintf(path, sizeof path, "%s", layout->own_unified);
     while (strlen(path) > strlen(layout->unified) && !is_unit(path))
         *strrchr(path, '/') = 0;
     return is_unit(path) && !is_own_scope(path) &&
-           getxattr(path, "user.delegate", mark, sizeof mark) < 0 &&
            getxattr(path, "trusted.delegate", mark, sizeof mark) < 0;
 }
 

@@ -57,7 +57,8 @@ lint: $(BUILT_SOURCES) config.h
 	@$(srcdir)/tests/tools/lint $(srcdir) $(builddir)
 
 # NAME:SOURCE,SOURCE...: tests/fuzz/fuzz_NAME.c and what it is linked with.
-fuzz_targets = json:images/json.c
+fuzz_targets = json:images/json.c \
+	config:images/config.c,images/config_lines.c,images/config_table.c,images/config_value.c,images/runtimes.c
 FUZZ_SECONDS = 20
 fuzz: $(BUILT_SOURCES) config.h
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(srcdir)/tests/tools/fuzz $(srcdir) $(builddir) $(fuzz_targets)
@@ -79,9 +80,9 @@ check-aarch64: $(BUILT_SOURCES) config.h
 	@$(srcdir)/tests/tools/cross-build $(srcdir) $(builddir) aarch64-linux-gnu-gcc \
 		$(fnrun_SOURCES) $(fnrun_once_SOURCES)
 
+# On pure cgroup v2 under systemd.
 check-vm: all
-	@if test -x $(srcdir)/tests/vm/run; then $(srcdir)/tests/vm/run; \
-	else echo 'SKIP the virtual machine: there is no tests/vm/run yet'; fi
+	@$(srcdir)/tests/vm/run -b $(builddir)
 
 check-long:
 	$(MAKE) check
@@ -104,4 +105,4 @@ dist-without-products:
 .PHONY: clean-checks dist-without-products
 
 EXTRA_DIST += .ci/run examples tests/run-all tests/.clang-tidy tests/cppcheck-suppressions.txt \
-	tests/tools tests/runtimes tests/e2e tests/fuzz tests/bench
+	tests/tools tests/runtimes tests/e2e tests/fuzz tests/bench tests/vm
