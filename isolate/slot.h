@@ -1,5 +1,5 @@
 /* A slot for one invocation: namespaces, ids, cgroups, root file system, init
- * and the function's process, built in one go by slot_start, ended and read out
+ * and the function's process, built by slot_start, ended and read out
  * by slot_finish. Knows nothing of functions, HTTP or JSON.
  *
  * The order of the steps, and why it is that order, stands in slot.c. */
@@ -70,10 +70,10 @@ int slot_furnish(struct slot *slot, const struct slot_spec *spec, struct error *
 /* Makes a slot of which nothing is there: slot_start and slot_finish take it. */
 void slot_clear(struct slot *slot);
 
-/* Builds the slot (cleared or prepared) and starts the program in it. On failure nothing is left,
- * err says which step failed and what to do. Code in err: -ENOEXEC, -ENOENT, -EACCES with `step`
- * "program" when the program itself could not be started (the function's fault); everything else is
- * the machine's or the setup's. */
+/* Builds the slot (cleared, prepared or furnished) and starts the program in it. Returns 0,
+ * or a negative errno with err saying which step failed and what to do; nothing is left
+ * then. *program_failed: all else was done and execve refused the program (the code is
+ * execve(2)'s). */
 int slot_start(struct slot *slot, const struct slot_spec *spec, bool *program_failed,
                struct error *err);
 
