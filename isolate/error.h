@@ -27,14 +27,14 @@ __attribute__((format(printf, 3, 4))) static inline int error_set(struct error *
     return code;
 }
 
-/* Puts context in front of the message that is there. Returns err's code. */
-__attribute__((format(printf, 2, 3))) static inline int error_context(struct error *err,
-                                                                      const char *format, ...) {
+/* Puts context in front of the message that is there. */
+__attribute__((format(printf, 2, 3))) static inline void error_context(struct error *err,
+                                                                       const char *format, ...) {
     char before[sizeof err->message];
     char after[sizeof err->message];
     va_list args;
     if (!err)
-        return 0;
+        return;
     va_start(args, format);
     vsnprintf(before, sizeof before, format, args);
     va_end(args);
@@ -46,7 +46,6 @@ __attribute__((format(printf, 2, 3))) static inline int error_context(struct err
     size_t more = strnlen(after, room);
     memcpy(err->message + used, after, more);
     err->message[used + more] = 0;
-    return err->code;
 }
 
 #endif

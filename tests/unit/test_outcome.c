@@ -26,7 +26,7 @@ static int start(void **state) {
     return 0;
 }
 
-static int stop(void **state) {
+static int finish(void **state) {
     (void)state;
     free(invocation.result);
     return 0;
@@ -140,7 +140,7 @@ static void a_raw_result_that_is_no_text_is_given_in_base64(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, finish)
     const struct CMUnitTest tests[] = {
         TEST(every_outcome_has_a_name_and_the_exit_code_of_the_table),
         TEST(a_failure_is_an_error_object_with_its_request),

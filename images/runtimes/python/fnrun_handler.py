@@ -24,8 +24,13 @@ class Fault(Exception):
         self.trace = trace  # stackTrace's strings, or None: those of the cause
 
 
+_modules = dict(sys.modules)  # what an import needs, should a function clear them
+
+
 def own_module(name):
     """Imports a file that lies beside this one, whatever the function's folder has."""
+    for known, module in _modules.items():
+        sys.modules.setdefault(known, module)
     sys.path.insert(0, _here)
     try:
         return __import__(name)
