@@ -16,6 +16,7 @@
 
 #define CLOSE_UNSHARE 2 /* CLOSE_RANGE_UNSHARE */
 #define WAIT_SECONDS  10
+#define SPIN_TURNS    500 /* about 0.15 ms */
 
 #define TRY(name, call)                                                                            \
     do {                                                                                           \
@@ -106,10 +107,10 @@ SYS_CHILD int init_main(void *argument) {
     if (watch_parent(start) < 0)
         return 1;
     int r = build(start);
-    lockdown_ignore_children();
-    lockdown_capabilities();
     __atomic_store_n(&start->state, r < 0 ? INIT_FAILED : INIT_READY, __ATOMIC_RELEASE);
     sys_call3(SYS_futex, SYS_PTR(&start->state), FUTEX_WAKE, INT_MAX);
+    lockdown_ignore_children();
+    lockdown_capabilities();
     /* The table was shared with the launcher, for the trees that it opens. */
     sys_call3(SYS_close_range, 0, ~0U, CLOSE_UNSHARE);
     for (;;)
@@ -124,6 +125,12 @@ void init_go(struct init_start *start) {
 SYS_CHILD int init_wait(struct init_start *start, struct step_failure *failure) {
     uint32_t state;
     int left = WAIT_SECONDS;
+    /* Mostly it is nearly through, and waking a sleeper on another processor takes longer
+     * than what is left. Each turn lets others run, init too where there is one processor. */
+    for (int turn = 0;
+         turn < SPIN_TURNS && __atomic_load_n(&start->state, __ATOMIC_ACQUIRE) == INIT_BUILDING;
+         turn++)
+        sys_call0(SYS_sched_yield);
     while ((state = __atomic_load_n(&start->state, __ATOMIC_ACQUIRE)) == INIT_BUILDING) {
         struct timespec second = {1, 0};
         long r = sys_call4(SYS_futex, SYS_PTR(&start->state), FUTEX_WAIT, INIT_BUILDING,
