@@ -202,6 +202,36 @@ static bool read_all(int fd, void *to, size_t size) {
     return true;
 }
 
+/* Asks in a child: who asks goes into the scope too, and must have left it before
+ * groups can be made there. */
+static int ask_for_scope(pid_t pid, struct error *err) {
+    int answer[2];
+    static struct error reason;
+    if (pipe2(answer, O_CLOEXEC) < 0)
+        return error_set(err, -errno, "pipe: %s", strerror(errno));
+    fflush(NULL);
+    pid_t asker = fork();
+    if (asker == 0) {
+        bool failed = scope_make(pid, &reason) < 0;
+        _exit(failed && write(answer[1], &reason, sizeof reason) ? 1 : failed);
+    }
+    close(answer[1]);
+    _cleanup_close_ int answer_out = answer[0];
+    if (asker < 0)
+        return error_set(err, -errno, "fork: %s", strerror(errno));
+    bool failed = read_all(answer_out, &reason, sizeof reason);
+    int status = 0;
+    while (waitpid(asker, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (failed && err)
+        *err = reason;
+    if (failed)
+        return reason.code;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0
+               ? 0
+               : error_set(err, -EIO, "the process that asks for a scope was killed");
+}
+
 int probe_scope(struct cgroup_layout *layout, struct error *err) {
     int go[2] = {-EBADF, -EBADF}, answer[2] = {-EBADF, -EBADF};
     static struct seen seen;
@@ -219,7 +249,7 @@ int probe_scope(struct cgroup_layout *layout, struct error *err) {
     close(answer[1]);
     if (r < 0)
         return r;
-    r = scope_make(pid, err);
+    r = ask_for_scope(pid, err);
     if (r == 0 && write(go_in, "", 1) == 1 && read_all(answer_out, &seen, sizeof seen)) {
         *layout = seen.layout;
         r = seen.result;

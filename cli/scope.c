@@ -1,6 +1,9 @@
 #include "cli/scope.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -9,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "isolate/cgroup.h"
 #include "isolate/cleanup.h"
 
 #define SERVICE "org.freedesktop.systemd1"
@@ -98,7 +102,9 @@ static int wait_for(sd_bus *bus, struct job *job, uint64_t deadline, struct erro
 }
 
 /* The call itself. The controllers that limits need are asked for by name: Delegate=yes
- * would have systemd enable every one that there is, all the way up to the root. The
+ * would have systemd enable every one that there is, all the way up to the root. This
+ * process goes into the scope as well: a scope whose only process dies just then was
+ * never populated, so that systemd would wait for ever for it to become empty. The
  * last, empty array is for auxiliary units. */
 static int build_call(sd_bus *bus, const char *unit, pid_t pid, sd_bus_message **call) {
     int r =
@@ -106,25 +112,62 @@ static int build_call(sd_bus *bus, const char *unit, pid_t pid, sd_bus_message *
     if (r < 0)
         return r;
     return sd_bus_message_append(*call, "ssa(sv)a(sa(sv))", unit, "fail", 4, /* properties: */
-                                 "Description", "s", "fnrun: one invocation", "PIDs", "au", 1,
-                                 (uint32_t)pid, "DelegateControllers", "as", 3, "memory", "pids",
-                                 "cpu", "CollectMode", "s", "inactive-or-failed", 0);
+                                 "Description", "s", "fnrun: one invocation", "PIDs", "au", 2,
+                                 (uint32_t)getpid(), (uint32_t)pid, "DelegateControllers", "as", 3,
+                                 "memory", "pids", "cpu", "CollectMode", "s", "inactive-or-failed",
+                                 0);
 }
 
-int scope_make(pid_t pid, struct error *err) {
-    _cleanup_bus_ sd_bus *bus = NULL;
+/* --- leftovers --------------------------------------------------------------- */
+
+/* Whether nothing lives in the scope, and its process is gone: one that is just being
+ * made is empty as well. */
+static bool is_left(int parent, const char *name) {
+    char path[320], text[64];
+    int pid = 0, end = 0;
+    if (sscanf(name, "fnrun-%d.scope%n", &pid, &end) != 1 || pid <= 0 || name[end] ||
+        kill(pid, 0) == 0 || errno != ESRCH)
+        return false;
+    snprintf(path, sizeof path, "%s/cgroup.events", name);
+    _cleanup_close_ int fd = openat(parent, path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (length < 0)
+        return false;
+    text[length] = 0;
+    return strstr(text, "populated 0") != NULL;
+}
+
+/* Where a call and its fnrun-manage were both killed while the scope was being made, it
+ * was never populated, and systemd goes on waiting for its end. Best effort: whoever
+ * comes next tries again. */
+static void sweep(sd_bus *bus) {
+    struct cgroup_layout layout;
+    if (cgroup_find(&layout, NULL) < 0 || !layout.unified[0])
+        return;
+    *strrchr(layout.own_unified, '/') = 0;
+    DIR *folder = opendir(layout.own_unified);
+    struct dirent *entry;
+    while (folder && (entry = readdir(folder)))
+        if (is_left(dirfd(folder), entry->d_name))
+            sd_bus_call_method(bus, SERVICE, OBJECT, MANAGER, "StopUnit", NULL, NULL, "ss",
+                               entry->d_name, "replace");
+    if (folder)
+        closedir(folder);
+}
+
+/* --- a scope ------------------------------------------------------------------- */
+
+static int ask(sd_bus *bus, pid_t pid, struct error *err) {
     _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
     _cleanup_reason_ sd_bus_error reason = SD_BUS_ERROR_NULL;
     struct job job = {0};
     char unit[48];
     uint64_t deadline = now_us() + SCOPE_TIMEOUT_S * UINT64_C(1000000);
 
-    int r = open_bus(&bus, err);
-    if (r < 0)
-        return r;
     /* Listen first: the job may end before the reply that names it has been read.
      * Signals that come meanwhile wait in the bus's queue until sd_bus_process. */
-    r = sd_bus_match_signal(bus, NULL, SERVICE, OBJECT, MANAGER, "JobRemoved", job_removed, &job);
+    int r =
+        sd_bus_match_signal(bus, NULL, SERVICE, OBJECT, MANAGER, "JobRemoved", job_removed, &job);
     if (r < 0)
         return failed(r, "cannot be listened to", NULL, err);
     snprintf(unit, sizeof unit, "fnrun-%d.scope", (int)pid);
@@ -138,6 +181,26 @@ int scope_make(pid_t pid, struct error *err) {
     if (r < 0)
         return failed(r, "gave an answer that is none", NULL, err);
     return wait_for(bus, &job, deadline, err);
+}
+
+int scope_make(pid_t pid, struct error *err) {
+    _cleanup_bus_ sd_bus *bus = NULL;
+    sigset_t ends, before;
+    int r = open_bus(&bus, err);
+    if (r < 0)
+        return r;
+    /* Ctrl-C reaches this process too: ended now, it would leave a scope that never
+     * held a process. */
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGINT);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGHUP);
+    sigprocmask(SIG_BLOCK, &ends, &before);
+    r = ask(bus, pid, err);
+    if (r == 0)
+        sweep(bus);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return r;
 }
 
 int scope_reachable(char *version, size_t size, struct error *err) {

@@ -14,8 +14,10 @@
 #define SCOPE_TIMEOUT_S 10
 
 /* Has systemd (the system's for root, the user's own for others) put process pid
- * into a new scope fnrun-PID.scope with Delegate=yes, and waits until that is done,
- * SCOPE_TIMEOUT_S at most. The scope goes when its last process has gone.
+ * into a new scope fnrun-PID.scope whose memory, pids and cpu controllers are
+ * delegated, and waits until that is done, SCOPE_TIMEOUT_S at most. This process goes
+ * in too, and should end soon: the scope goes when its last process has gone. SIGINT,
+ * SIGTERM and SIGHUP wait until then. Empty scopes of killed calls are taken away.
  * Returns 0 or a negative errno with err naming the ways out: -ENOTCONN (no
  * systemd to talk to), -ETIMEDOUT, -EACCES, -ECANCELED (the job failed), ... */
 int scope_make(pid_t pid, struct error *err);

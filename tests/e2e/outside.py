@@ -5,6 +5,7 @@ import ctypes
 import glob
 import os
 import pathlib
+import re
 import time
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -142,7 +143,11 @@ def slot_groups():
 
 
 def is_others(group):
-    """Whether processes live in it of which none is ours."""
+    """Whether processes live in it of which none is ours, or it is a scope of another
+    user's systemd, which may be empty for a while before it goes."""
+    manager = re.search(r"/user@(\d+)\.service/|/system\.slice/", group[0])
+    if manager and int(manager[1] or 0) != os.geteuid():
+        return True
     try:
         members = pathlib.Path(group[0], "cgroup.procs").read_text().split()
     except OSError:

@@ -380,6 +380,21 @@ def test_kill_9_of_fnrun_ends_the_function_and_the_next_call_works(way, function
     assert fnrun(way, "invoke", EXAMPLES / "hello-python").status == 0
 
 
+@ways({"root": ([], ""), "a user": (TESTER, "")})
+@pytest.mark.parametrize("end, whom", [(signal.SIGINT, os.kill), (signal.SIGINT, os.killpg), (signal.SIGKILL, os.kill),
+                                       (signal.SIGKILL, os.killpg)],
+                         ids=["SIGINT to fnrun", "Ctrl-C", "kill -9 of fnrun", "kill -9 of all"])
+def test_ended_while_it_asks_for_a_scope_nothing_stays(way, end, whom):
+    """The fixture looks. What a kill -9 of all leaves the next call takes away."""
+    for step in range(12):
+        process = start(way, "invoke", EXAMPLES / "hello-python", start_new_session=True)
+        time.sleep(step * 0.012)
+        with contextlib.suppress(ProcessLookupError):
+            whom(process.pid, end)
+        finish(process)
+    assert fnrun(way, "invoke", EXAMPLES / "hello-python").status == 0
+
+
 @ways(BOTH)
 def test_calls_at_the_same_time_have_groups_of_their_own(way):
     calls = [start(way, "invoke", EXAMPLES / "hello-python", "--timeout", "60s", "--event", json.dumps({"name": str(i)}))
