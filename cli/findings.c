@@ -207,39 +207,42 @@ static void look_at_ids(struct findings *all) {
 
 /* --- control groups ------------------------------------------------------------ */
 
-/* Where and how, or why not. Afterwards *layout is what a call would work with. */
-static void look_at_groups(struct findings *all, const char *named, struct cgroup_layout *layout,
-                           bool *itself) {
+enum groups_from { GROUPS_NOWHERE, GROUPS_OWN, GROUPS_SCOPE };
+
+/* Where and how, or why not. Afterwards *layout is what a call would work with, or, from
+ * GROUPS_NOWHERE, what there is around this process and will not do. */
+static int look_at_groups(struct findings *all, const char *named, struct cgroup_layout *layout) {
     struct finding *item = add(all, "control groups", true);
     struct error err = {0}, no_scope;
     int r = named ? cgroup_find_below(layout, named, &err) : cgroup_find(layout, &err);
     if (r == 0)
         r = probe_groups(layout, &err);
-    *itself = r == 0;
     if (r == 0) {
         detail(item, named ? "can be made below %s" : "can be made by this process itself", named);
-        return;
+        return GROUPS_OWN;
     }
     detail(item, "cannot be made");
     hint(item, FINDING_MISSING, "%s", err.message);
     if (named || !layout->unified[0])
-        return;
-    struct cgroup_layout in_scope;
+        return GROUPS_NOWHERE;
+    struct cgroup_layout in_scope = {0};
     r = probe_scope(&in_scope, &no_scope);
-    if (r == 0) {
+    if (in_scope.unified[0]) /* a scope was had, be it of use or not */
         *layout = in_scope;
+    if (r == 0) {
         item->state = FINDING_OK;
         item->hint[0] = 0;
         detail(item, "can be made in a scope from %s systemd",
                geteuid() == 0 ? "the system's" : "the user's own");
-        return;
-    }
-    /* On v1 the v2 mount is there as well and systemd is of no help: say the first. */
-    if (cgroup_on_v2(layout))
+    } else if (cgroup_on_v2(layout)) {
+        /* On v1 the v2 mount is there as well and systemd is of no help: say the first. */
         hint(item, FINDING_MISSING, "%s", no_scope.message);
+    }
+    return in_scope.unified[0] ? GROUPS_SCOPE : GROUPS_NOWHERE;
 }
 
-static void look_at_controllers(struct findings *all, const struct cgroup_layout *layout) {
+static void look_at_controllers(struct findings *all, const struct cgroup_layout *layout,
+                                int from) {
     static const struct {
         const char *name;
         int controller;
@@ -253,11 +256,18 @@ static void look_at_controllers(struct findings *all, const struct cgroup_layout
             detail(item, "v%d, %s", place->version, place->parent);
             continue;
         }
+        if (layout->unified[0] && from == GROUPS_NOWHERE && !layout->configured) {
+            /* systemd enables a controller where somebody asked for it, and not before. */
+            item->needed = false;
+            detail(item, "not in this process's own group, which will not do anyway");
+            hint(item, FINDING_MISSING, "see control groups: a scope may have it");
+            continue;
+        }
         detail(item, "not to be found on v1 or v2");
         if (layout->unified[0])
             hint(item, FINDING_MISSING,
-                 "have it delegated: systemctl edit user@.service, [Service] Delegate=memory pids "
-                 "cpu; for memory the kernel may need cgroup_enable=memory");
+                 "have it delegated: sudo systemctl edit user@.service, [Service] Delegate=memory "
+                 "pids cpu, then log in anew; for memory the kernel may need cgroup_enable=memory");
         else
             hint(item, FINDING_MISSING,
                  "no cgroup2 mount: boot with systemd.unified_cgroup_hierarchy=1");
@@ -322,12 +332,11 @@ static void look_at_systemd(struct findings *all, bool needed) {
 
 static void look_at_all_groups(struct findings *all, const char *named) {
     struct cgroup_layout layout;
-    bool itself;
     memset(&layout, 0, sizeof layout);
-    look_at_groups(all, named, &layout, &itself);
-    look_at_controllers(all, &layout);
+    int from = look_at_groups(all, named, &layout);
+    look_at_controllers(all, &layout, from);
     look_at_swap(all, &layout);
-    look_at_systemd(all, !itself && cgroup_on_v2(&layout));
+    look_at_systemd(all, !named && from != GROUPS_OWN && cgroup_on_v2(&layout));
 }
 
 /* --- fnrun itself, and languages ------------------------------------------------ */

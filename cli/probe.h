@@ -30,8 +30,9 @@ int probe_seccomp(unsigned action);
  * and cgroup_make. */
 int probe_groups(const struct cgroup_layout *layout, struct error *err);
 
-/* Has systemd put a child into a scope, which does the same there. Fills *layout on success. err as
- * from scope_make. */
+/* Has systemd put a child into a scope, which does the same there. *layout is what the
+ * child found, and untouched where no scope could be had. err as from scope_make and
+ * probe_groups. */
 int probe_scope(struct cgroup_layout *layout, struct error *err);
 
 /* Why a namespace could not be made, and the command that mends it, from the

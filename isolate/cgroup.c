@@ -243,10 +243,11 @@ int cgroup_usable(const struct cgroup_layout *layout, struct error *err) {
     for (int i = 0; i < CGROUP_CPUACCT; i++) {
         const struct cgroup_place *place = &layout->places[i];
         if (!place->version)
-            return error_set(err, -EOPNOTSUPP,
-                             "no %s controller: neither a v1 hierarchy nor %s has it. " WAYS_OUT,
-                             cgroup_names[i],
-                             layout->unified[0] ? layout->own_unified : "a cgroup2 mount");
+            return error_set(
+                err, -EOPNOTSUPP,
+                "no %s controller: neither a v1 hierarchy nor %s has it (`fnrun doctor` "
+                "says how to get it). " WAYS_OUT,
+                cgroup_names[i], layout->unified[0] ? layout->own_unified : "a cgroup2 mount");
         if (place->version == 1 && access(place->parent, W_OK) < 0)
             return error_set(err, -EACCES, "no group can be made below %s: %s. " WAYS_OUT,
                              place->parent, strerror(errno));

@@ -44,6 +44,8 @@ WAYS = {
         ([*SYSTEMD_RUN, "--scope", "-p", "Delegate=yes"], r"/system\.slice/run-\w+\.scope"),
     "root, the one process of a service":
         ([*SYSTEMD_RUN, "--wait", "--pipe"], r"/system\.slice/fnrun-\d+\.scope"),
+    "root, in another's session":
+        ([*SYSTEMD_RUN, "--scope", "--slice=user-1000.slice"], r"/system\.slice/fnrun-\d+\.scope"),
     "a user, beside others":
         ([*USER_RUN, "--wait", "--pipe", *SHELL],
          r"/user\.slice/user-1000\.slice/user@1000\.service/app\.slice/fnrun-\d+\.scope"),
@@ -473,6 +475,14 @@ def test_a_native_function_works_where_run_allows_no_programs(way):
     assert result.status == 0, result
 
 
+@pytest.mark.skipif(not os.path.exists("/usr/bin/node"), reason="there was no node beside the build")
+@ways(BOTH)
+def test_node_works_here(way):
+    result = fnrun(way, "invoke", EXAMPLES / "hello-node", "--event", '{"name":"Ada"}', "--timeout", "60s")
+    assert result.status == 0, result
+    assert "Ada" in result.out
+
+
 @ways(BOTH)
 def test_nothing_mounted_for_a_function_shows_outside(way, function):
     """systemd makes the machine's mounts shared: a clone of one must not be."""
@@ -513,6 +523,32 @@ def test_a_runtime_folder_without_a_bus_is_no_login(tmp_path):
     assert "--limits=rlimit" in result.err
 
 
+@pytest.fixture
+def no_cpu_for_users():
+    """As distributions have it whose user@.service delegates less than Debian's."""
+    folder = pathlib.Path("/run/systemd/system/user@.service.d")
+    folder.mkdir()
+    (folder / "delegate.conf").write_text("[Service]\nDelegate=\nDelegate=memory pids\n")
+    restart = ["sh", "-c", "systemctl daemon-reload && systemctl restart user@1000.service"]
+    subprocess.run(restart, check=True)
+    yield
+    (folder / "delegate.conf").unlink()
+    folder.rmdir()
+    subprocess.run(restart, check=True)
+
+
+def test_a_controller_that_a_user_is_not_given_is_named_with_the_way_to_it(no_cpu_for_users):
+    way = WAYS["a user, in a login session"]
+    result = fnrun(way, "invoke", EXAMPLES / "hello-python")
+    assert result.status == 5, result
+    assert "no cpu controller" in result.err and "fnrun doctor" in result.err and "--limits=rlimit" in result.err
+    items = {item["name"]: item for item in fnrun(way, "doctor", "--json").json["items"]}
+    assert items["control groups"]["state"] == "missing"
+    assert items["memory controller"]["state"] == "ok"
+    assert items["cpu controller"]["state"] == "missing"
+    assert "Delegate=memory pids cpu" in items["cpu controller"]["hint"]
+
+
 # --- doctor ------------------------------------------------------------------------------
 
 
@@ -540,6 +576,8 @@ def test_doctor_says_that_there_is_no_bus():
     assert items["control groups"]["state"] == "missing"
     assert "--limits=rlimit" in items["control groups"]["hint"]
     assert items["systemd"]["state"] == "missing" and items["systemd"]["needed"]
+    # What the group that will not do has or lacks says nothing of the machine.
+    assert not [name for name in CONTROLLERS if items[f"{name} controller"]["state"] == "missing"]
 
 
 def test_doctor_judges_the_group_that_is_named():
@@ -549,6 +587,7 @@ def test_doctor_judges_the_group_that_is_named():
         result = fnrun(([],), "doctor", "--json", "--cgroup", "graders")
         items = {item["name"]: item for item in result.json["items"]}
         assert items["control groups"]["detail"] == "can be made below graders"
+        assert not items["systemd"]["needed"]
         assert not [name for name in os.listdir(group) if name.startswith("fnrun")]
     finally:
         group.rmdir()
