@@ -25,11 +25,6 @@ static int printed(void) {
     return fail(&err, ARGS_EXIT_BROKEN);
 }
 
-static int print_help(int command) {
-    args_print_help(command, stdout);
-    return printed();
-}
-
 static int print_version(const struct args *args) {
     printf(args->json ? "{\"version\":\"%s\"}\n" : "fnrun %s\n", PACKAGE_VERSION);
     return printed();
@@ -58,6 +53,17 @@ static int become(const char *program, char *const argv[]) {
     struct error err;
     programs_become(program, argv, &err);
     return fail(&err, ARGS_EXIT_BROKEN);
+}
+
+/* What function.ini may say stands behind the help of check; the table is fnrun-once's. */
+static int print_help(int command) {
+    char *const table[] = {"fnrun", "config-help", NULL};
+    args_print_help(command, stdout);
+    if (command == COMMAND_CHECK)
+        fputs("\nfunction.ini:\n", stdout);
+    int status = printed();
+    return status == ARGS_EXIT_OK && command == COMMAND_CHECK ? become("fnrun-once", table)
+                                                              : status;
 }
 
 static int run(const struct args *args, char *const argv[]) {

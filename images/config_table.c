@@ -107,8 +107,8 @@ const struct config_row config_rows[] = {
      AT(scale.keep_alive_ms), .help = "An environment that is idle for so long is dropped."},
     {SCALE("isolation"), .type = CONFIG_WORD, .words = isolations, .initial = "invocation",
      AT(scale.isolation),
-     .help = "invocation: a new process for each event in a cleaned slot; strict: each slot is "
-             "used once; environment: the process is reused, as on AWS Lambda."},
+     .help = "invocation (a new process for each event in a cleaned slot), strict (each slot is "
+             "used once), environment (the process is reused, as on AWS Lambda)."},
     {SCALE("prestart"), .type = CONFIG_SWITCH, .initial = "no", AT(scale.prestart),
      .help = "Start an exec function ahead, waiting on stdin for its event."},
     {SCALE("warmup"), .type = CONFIG_FILE, AT(scale.warmup),

@@ -1,6 +1,6 @@
 /* fnrun-once: `invoke` of a path, and `check`, without a daemon. Launcher and
- * supervisor in one static program. Also prints the key table of function.ini for
- * its manual page (the internal command `config-man`). */
+ * supervisor in one static program. Also prints the key table of function.ini, for its
+ * manual page and for `fnrun help check` (the internal commands config-man, config-help). */
 #include <config.h>
 
 #include <errno.h>
@@ -19,13 +19,13 @@
 #include "images/config.h"
 #include "images/function.h"
 #include "images/host.h"
+#include "images/json.h"
 #include "images/runtimes.h"
 #include "isolate/claim.h"
 #include "isolate/cleanup.h"
 #include "runner/check.h"
 #include "runner/event.h"
 #include "runner/invocation.h"
-#include "images/json.h"
 #include "runner/outcome.h"
 #include "runner/report.h"
 
@@ -332,6 +332,11 @@ static int invoke(const struct args *args) {
     return code;
 }
 
+static int print_table(void (*print)(FILE *)) {
+    print(stdout);
+    return fflush(stdout) == 0 ? 0 : EXIT_SERVICE;
+}
+
 int main(int argc, char *argv[]) {
     struct args args;
     struct error err = {0};
@@ -340,10 +345,10 @@ int main(int argc, char *argv[]) {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     signal(SIGCHLD, SIG_DFL); /* ignored by the caller, children leave no status */
-    if (argc == 2 && strcmp(argv[1], "config-man") == 0) {
-        config_print_man(stdout);
-        return fflush(stdout) == 0 ? 0 : EXIT_SERVICE;
-    }
+    if (argc == 2 && strcmp(argv[1], "config-man") == 0)
+        return print_table(config_print_man);
+    if (argc == 2 && strcmp(argv[1], "config-help") == 0)
+        return print_table(config_print_help);
     if (args_parse(argc, argv, &args, &err) < 0) {
         complain(err.message);
         return EXIT_USAGE;

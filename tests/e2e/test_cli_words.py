@@ -68,6 +68,12 @@ def test_every_command_has_help_with_its_exit_statuses(command):
     assert fnrun(command, "-h").stdout == first.stdout
 
 
+def test_help_of_check_lists_what_function_ini_may_say():
+    text = fnrun("help", "check").stdout
+    for words in ("[limits]", "memory", "default: 128M", "[network]", "none or host"):
+        assert words in text
+
+
 def test_help_of_invoke_names_the_outcomes():
     text = fnrun("help", "invoke").stdout
     for status in [0, 1, 2, 3, 4, 5, 124, 130, 137]:
