@@ -19,9 +19,7 @@
 #define OBJECT  "/org/freedesktop/systemd1"
 #define MANAGER SERVICE ".Manager"
 
-#define WAYS_OUT                                                                                   \
-    "ways out: sudo fnrun ...; systemd-run --user --scope -p Delegate=yes fnrun ...; a delegated " \
-    "group with --cgroup PATH; --limits=rlimit to run without control groups"
+#define WAYS_OUT "ways out: " CGROUP_WAYS_OUT
 
 static void cleanup_bus(sd_bus **bus) {
     sd_bus_flush_close_unref(*bus);
@@ -145,14 +143,12 @@ static void sweep(sd_bus *bus) {
     if (cgroup_find(&layout, NULL) < 0 || !layout.unified[0])
         return;
     *strrchr(layout.own_unified, '/') = 0;
-    DIR *folder = opendir(layout.own_unified);
+    _cleanup_closedir_ DIR *folder = opendir(layout.own_unified);
     struct dirent *entry;
     while (folder && (entry = readdir(folder)))
         if (is_left(dirfd(folder), entry->d_name))
             sd_bus_call_method(bus, SERVICE, OBJECT, MANAGER, "StopUnit", NULL, NULL, "ss",
                                entry->d_name, "replace");
-    if (folder)
-        closedir(folder);
 }
 
 /* --- a scope ------------------------------------------------------------------- */

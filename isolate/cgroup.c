@@ -13,6 +13,7 @@
 
 #include "isolate/cgroup_backend.h"
 #include "isolate/cleanup.h"
+#include "isolate/file.h"
 
 #define SWEEP_STEP_US 2000
 #define SWEEP_STEPS   1000 /* 2 s in all */
@@ -21,35 +22,7 @@ const char *const cgroup_names[CGROUP_CONTROLLERS] = {"memory", "pids", "cpu", "
 
 /* ---- finding ------------------------------------------------------------------ */
 
-/* The whole of a file of unknown size, zero-terminated. */
-static int slurp(const char *path, char **text) {
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-    _cleanup_free_ char *data = NULL;
-    size_t length = 0, capacity = 0;
-    if (fd < 0)
-        return -errno;
-    for (;;) {
-        if (capacity - length < 2) {
-            capacity = capacity ? capacity * 2 : 2048;
-            char *more = realloc(data, capacity);
-            if (!more)
-                return -ENOMEM;
-            data = more;
-        }
-        ssize_t got = read(fd, data + length, capacity - 1 - length);
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            break;
-        length += (size_t)got;
-    }
-    data[length] = 0;
-    *text = TAKE_PTR(data);
-    return 0;
-}
-
-/* Whether word is one of the comma-separated words of list. */
-static bool has_word(const char *list, const char *word, char separator) {
+bool cgroup_has_word(const char *list, const char *word, char separator) {
     size_t length = strlen(word);
     for (const char *at = list; (at = strstr(at, word)); at += length)
         if ((at == list || at[-1] == separator || at[-1] == ' ') &&
@@ -69,7 +42,7 @@ static bool own_group(const char *text, const char *controller, char *path, size
             continue;
         char list[128];
         snprintf(list, sizeof list, "%.*s", (int)(group - names - 1), names + 1);
-        if (controller ? !has_word(list, controller, ',') : list[0] != 0)
+        if (controller ? !cgroup_has_word(list, controller, ',') : list[0] != 0)
             continue;
         size_t length = strcspn(group + 1, "\n");
         snprintf(path, size, "%.*s", (int)length, group + 1);
@@ -150,7 +123,7 @@ static void note_mount(struct cgroup_layout *layout, const struct mount_line *mo
     }
     for (int i = 0; i < CGROUP_CONTROLLERS; i++) {
         struct cgroup_place *place = &layout->places[i];
-        if (place->version || !has_word(mount->options, cgroup_names[i], ',') ||
+        if (place->version || !cgroup_has_word(mount->options, cgroup_names[i], ',') ||
             !own_group(groups, cgroup_names[i], group, sizeof group))
             continue;
         if (named ? named_group(mount, named, path, sizeof path)
@@ -173,7 +146,7 @@ static void note_unified(struct cgroup_layout *layout) {
         struct cgroup_place *place = &layout->places[i];
         /* v2 accounts cpu time without a controller of that name. */
         const char *name = i == CGROUP_CPUACCT ? "cpu" : cgroup_names[i];
-        if (place->version || !has_word(offered, name, ' '))
+        if (place->version || !cgroup_has_word(offered, name, ' '))
             continue;
         place->version = 2;
         snprintf(place->parent, sizeof place->parent, "%s", layout->own_unified);
@@ -200,10 +173,10 @@ void cgroup_find_in(struct cgroup_layout *layout, const char *mountinfo, const c
 
 static int find(struct cgroup_layout *layout, const char *group, struct error *err) {
     _cleanup_free_ char *mounts = NULL, *groups = NULL;
-    int r = slurp("/proc/self/cgroup", &groups);
-    if (r >= 0)
-        r = slurp("/proc/self/mountinfo", &mounts);
-    if (r < 0 || !mounts || !groups)
+    int r = file_read("/proc/self/cgroup", SIZE_MAX, &groups);
+    if (r == 0)
+        r = file_read("/proc/self/mountinfo", SIZE_MAX, &mounts);
+    if (r != 0)
         return error_set(err, r, "/proc/self/mountinfo or cgroup cannot be read: %s", strerror(-r));
     cgroup_find_in(layout, mounts, groups, group);
     return 0;
@@ -234,11 +207,6 @@ bool cgroup_on_v2(const struct cgroup_layout *layout) {
     return false;
 }
 
-#define WAYS_OUT                                                                                   \
-    "Ways out: sudo; systemd-run --user --scope -p Delegate=yes fnrun ...; a delegated group "     \
-    "with "                                                                                        \
-    "--cgroup PATH; or --limits=rlimit to run without control groups"
-
 int cgroup_usable(const struct cgroup_layout *layout, struct error *err) {
     for (int i = 0; i < CGROUP_CPUACCT; i++) {
         const struct cgroup_place *place = &layout->places[i];
@@ -246,10 +214,11 @@ int cgroup_usable(const struct cgroup_layout *layout, struct error *err) {
             return error_set(
                 err, -EOPNOTSUPP,
                 "no %s controller: neither a v1 hierarchy nor %s has it (`fnrun doctor` "
-                "says how to get it). " WAYS_OUT,
+                "says how to get it). Ways out: " CGROUP_WAYS_OUT,
                 cgroup_names[i], layout->unified[0] ? layout->own_unified : "a cgroup2 mount");
         if (place->version == 1 && access(place->parent, W_OK) < 0)
-            return error_set(err, -EACCES, "no group can be made below %s: %s. " WAYS_OUT,
+            return error_set(err, -EACCES,
+                             "no group can be made below %s: %s. Ways out: " CGROUP_WAYS_OUT,
                              place->parent, strerror(errno));
     }
     return cgroup_on_v2(layout) ? cgroup_v2_usable(layout, err) : 0;
@@ -309,6 +278,13 @@ int cgroup_read_file(int dir, const char *name, char *text, unsigned long size) 
     return (int)got;
 }
 
+pid_t cgroup_next_pid(char **at) {
+    pid_t pid = (pid_t)strtol(*at, at, 10);
+    if (**at == '\n')
+        ++*at;
+    return pid;
+}
+
 int cgroup_read_number(int dir, const char *name, const char *key, uint64_t *value) {
     char text[1024];
     int r = cgroup_read_file(dir, name, text, sizeof text);
@@ -340,8 +316,9 @@ static bool is_member(int dir, pid_t pid) {
     char text[8192];
     if (cgroup_read_file(dir, "cgroup.procs", text, sizeof text) < 0)
         return false;
-    for (char *at = text; *at; at += *at == '\n')
-        if ((pid_t)strtol(at, &at, 10) == pid)
+    pid_t member;
+    for (char *at = text; (member = cgroup_next_pid(&at)) > 0;)
+        if (member == pid)
             return true;
     return false;
 }
@@ -353,10 +330,8 @@ static void kill_members(int dir) {
     if (cgroup_write(dir, "cgroup.kill", "1") == 0 ||
         cgroup_read_file(dir, "cgroup.procs", text, sizeof text) < 0)
         return;
-    for (char *at = text; *at; at += *at == '\n') {
-        pid_t pid = (pid_t)strtol(at, &at, 10);
-        if (pid <= 0)
-            break;
+    pid_t pid;
+    for (char *at = text; (pid = cgroup_next_pid(&at)) > 0;) {
         _cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, pid, 0);
         if (fd >= 0 && is_member(dir, pid))
             syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);

@@ -22,6 +22,11 @@ enum cgroup_controller {
     CGROUP_CONTROLLERS
 };
 
+/* For errors: what to do where no group can be had. */
+#define CGROUP_WAYS_OUT                                                                            \
+    "sudo fnrun ...; systemd-run --user --scope -p Delegate=yes fnrun ...; a delegated group "     \
+    "with --cgroup PATH; or --limits=rlimit to run without control groups"
+
 struct cgroup_limits {
     uint64_t memory;    /* bytes, swap included */
     uint64_t processes; /* tasks, threads included */

@@ -3,9 +3,25 @@
 #ifndef FNRUN_CGROUP_BACKEND_H
 #define FNRUN_CGROUP_BACKEND_H
 
+#include <sys/types.h>
+
 #include "isolate/cgroup.h"
 
 extern const char *const cgroup_names[CGROUP_CONTROLLERS]; /* "memory", ... */
+
+#define CGROUP_CPU_PERIOD_US 100000 /* the kernel's own for a new group */
+
+/* What thousandths of a core are in us of each period; 1,000 is the kernel's least. */
+static inline uint64_t cgroup_cpu_quota(uint64_t milli) {
+    uint64_t quota = milli * (CGROUP_CPU_PERIOD_US / 1000);
+    return quota < 1000 ? 1000 : quota;
+}
+
+/* Whether word is one of the words of list, which separator, blanks or newlines part:
+ * "cpu" is not one of "cpuset memory". */
+bool cgroup_has_word(const char *list, const char *word, char separator);
+/* The next number of a text of cgroup.procs, and past its line; 0 at the end. */
+pid_t cgroup_next_pid(char **at);
 
 /* Writes text to the file `name` in dir. 0 or a negative errno. */
 int cgroup_write(int dir, const char *name, const char *text);

@@ -8,8 +8,6 @@
 #include "isolate/cgroup_backend.h"
 #include "isolate/cleanup.h"
 
-#define CPU_PERIOD_US 100000
-
 static int failed(int r, int controller, const char *file, struct error *err) {
     return error_set(err, r, "the %s limit cannot be set (%s): %s", cgroup_names[controller], file,
                      strerror(-r));
@@ -34,11 +32,7 @@ static int limit_memory(int dir, uint64_t bytes, struct error *err) {
 }
 
 static int limit_cpu(int dir, uint64_t milli, struct error *err) {
-    uint64_t quota = milli * (CPU_PERIOD_US / 1000);
-    if (quota < 1000) /* the kernel's least */
-        quota = 1000;
-    int r =
-        cgroup_write_number(dir, "cpu.cfs_quota_us", quota); /* the period is 100 ms when made */
+    int r = cgroup_write_number(dir, "cpu.cfs_quota_us", cgroup_cpu_quota(milli));
     return r < 0 ? failed(r, CGROUP_CPU, "cpu.cfs_quota_us", err) : 0;
 }
 

@@ -15,8 +15,7 @@
 #include "isolate/cgroup_backend.h"
 #include "isolate/cleanup.h"
 
-#define CPU_PERIOD_US 100000
-#define LEAF          "-runner" /* after the slot's name: where this process steps aside to */
+#define LEAF "-runner" /* after the slot's name: where this process steps aside to */
 
 /* Whether the group holds a process besides this one: 1, 0, or a negative errno. */
 static int holds_others(int dir, bool *holds_self) {
@@ -25,15 +24,14 @@ static int holds_others(int dir, bool *holds_self) {
     int length = cgroup_read_file(dir, "cgroup.procs", text, sizeof text);
     if (length < 0)
         return length;
+    pid_t pid;
     int others = 0;
     for (char *at = text; *at;) {
-        long pid = strtol(at, &at, 10);
+        pid = cgroup_next_pid(&at);
         if (pid == getpid())
             *holds_self = true;
         else
             others = 1;
-        while (*at == '\n')
-            at++;
     }
     return others;
 }
@@ -155,25 +153,13 @@ static int step_aside(struct cgroup *cg, struct error *err) {
     return 0;
 }
 
-/* Whether the space-separated list has that word: "cpu" is the start of "cpuset". */
-static bool lists(const char *list, const char *word) {
-    size_t length = strlen(word);
-    for (const char *at = list; *at; at += strspn(at, " \n")) {
-        size_t own = strcspn(at, " \n");
-        if (own == length && memcmp(at, word, length) == 0)
-            return true;
-        at += own;
-    }
-    return false;
-}
-
 static int enable(struct cgroup *cg, struct error *err) {
     char have[512], word[16];
     int r = cgroup_read_file(cg->unified_parent, "cgroup.subtree_control", have, sizeof have);
     if (r < 0)
         return error_set(err, r, "cgroup.subtree_control cannot be read: %s", strerror(-r));
     for (int i = 0; i < CGROUP_CPUACCT; i++) {
-        if (cg->layout.places[i].version != 2 || lists(have, cgroup_names[i]))
+        if (cg->layout.places[i].version != 2 || cgroup_has_word(have, cgroup_names[i], ' '))
             continue;
         snprintf(word, sizeof word, "+%s", cgroup_names[i]);
         r = cgroup_write(cg->unified_parent, "cgroup.subtree_control", word);
@@ -203,9 +189,8 @@ static int set_limits(struct cgroup *cg, const struct cgroup_limits *limits, str
         r = cgroup_write_number(cg->into, file = "pids.max", limits->processes);
     if (r == 0 && places[CGROUP_CPU].version == 2) {
         char text[48];
-        uint64_t quota = limits->cpu_milli * (CPU_PERIOD_US / 1000);
-        snprintf(text, sizeof text, "%llu %d", (unsigned long long)(quota < 1000 ? 1000 : quota),
-                 CPU_PERIOD_US);
+        snprintf(text, sizeof text, "%llu %d",
+                 (unsigned long long)cgroup_cpu_quota(limits->cpu_milli), CGROUP_CPU_PERIOD_US);
         r = cgroup_write(cg->into, file = "cpu.max", text);
     }
     return r < 0 ? error_set(err, r, "the limit %s cannot be set: %s", file, strerror(-r)) : 0;
@@ -277,14 +262,12 @@ int cgroup_v2_leaf(const struct cgroup_layout *layout, const char *name, char *p
 }
 
 static bool has_groups(const char *path) {
-    DIR *folder = opendir(path);
+    _cleanup_closedir_ DIR *folder = opendir(path);
     struct dirent *entry;
-    bool found = false;
-    while (folder && !found && (entry = readdir(folder)))
-        found = entry->d_type == DT_DIR && entry->d_name[0] != '.';
-    if (folder)
-        closedir(folder);
-    return found;
+    while (folder && (entry = readdir(folder)))
+        if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
+            return true;
+    return false;
 }
 
 void cgroup_v2_swept(const char *path) {

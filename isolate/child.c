@@ -9,12 +9,6 @@
 #include "isolate/filter.h"
 #include "isolate/sys.h"
 
-#ifndef CLONE_PIDFD
-#define CLONE_PIDFD 0x1000
-#endif
-#ifndef CLONE_NEWCGROUP
-#define CLONE_NEWCGROUP 0x02000000
-#endif
 #define INTO_CGROUP    0x200000000ULL /* CLONE_INTO_CGROUP, clone3 only */
 #define FUNCTION_STACK 32768
 #define ABOVE_TARGETS  16 /* descriptors are first copied to numbers above 0 to 3 */

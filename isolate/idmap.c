@@ -10,6 +10,7 @@
 
 #include "isolate/claim.h"
 #include "isolate/cleanup.h"
+#include "isolate/file.h"
 
 #define SUBID_MAX (1 << 20) /* bytes of /etc/subuid that are read */
 
@@ -18,37 +19,6 @@ struct range {
     uint64_t start, count;
     unsigned line;
 };
-
-/* Reads a small file whole, zero-terminated. Returns its length or a negative errno. */
-static ssize_t read_file(const char *path, char **text) {
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    size_t capacity = 4096, length = 0;
-    _cleanup_free_ char *data = malloc(capacity);
-    if (!data)
-        return -ENOMEM;
-    for (;;) {
-        ssize_t got = read(fd, data + length, capacity - length - 1);
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            break;
-        length += (size_t)got;
-        if (length + 1 == capacity) {
-            if (capacity >= SUBID_MAX)
-                return -EFBIG;
-            char *more = realloc(data, capacity * 2);
-            if (!more)
-                return -ENOMEM;
-            data = more;
-            capacity *= 2;
-        }
-    }
-    data[length] = 0;
-    *text = TAKE_PTR(data);
-    return (ssize_t)length;
-}
 
 /* One line `owner:start:count` of subuid(5). Returns 1, 0 (blank or comment) or
  * -EINVAL. */
@@ -73,34 +43,25 @@ static int parse_range(const char *line, struct range *range) {
     return 1;
 }
 
-/* Calls visit for every range of the file. Stops at the first non-zero answer. */
-static int each_range(const char *path, int (*visit)(const struct range *, void *), void *data,
-                      struct error *err) {
-    _cleanup_free_ char *text = NULL;
-    ssize_t length = read_file(path, &text);
-    if (length == -ENOENT)
-        return 0;
-    if (length < 0)
-        return error_set(err, (int)length, "%s: cannot be read: %s", path, strerror((int)-length));
+/* Calls visit for every range of the text of a file, in order. */
+static int each_range(const char *path, const char *text,
+                      void (*visit)(const struct range *, void *), void *data, struct error *err) {
     unsigned number = 0;
-    for (char *line = text; line && *line;) {
-        char *end = strchr(line, '\n');
-        if (end)
-            *end = 0;
+    for (const char *at = text; *at; at += *at == '\n') {
+        char line[256];
         struct range range;
-        int is = parse_range(line, &range);
+        size_t length = strcspn(at, "\n");
+        snprintf(line, sizeof line, "%.*s", (int)length, at);
+        at += length;
+        int is = length < sizeof line ? parse_range(line, &range) : -EINVAL;
         range.line = ++number;
         /* A broken line of somebody else's is not ours to complain about. */
-        if (is > 0) {
-            int stop = visit(&range, data);
-            if (stop)
-                return stop;
-        } else if (is < 0 && strncmp(line, IDMAP_OWNER ":", sizeof IDMAP_OWNER) == 0) {
+        if (is > 0)
+            visit(&range, data);
+        else if (is < 0 && strncmp(line, IDMAP_OWNER ":", sizeof IDMAP_OWNER) == 0)
             return error_set(err, -EINVAL,
                              "%s:%u: expected " IDMAP_OWNER ":START:COUNT, got \"%.80s\"", path,
                              number, line);
-        }
-        line = end ? end + 1 : NULL;
     }
     return 0;
 }
@@ -111,33 +72,36 @@ struct search {
     struct range overlap;
 };
 
-static int find_owner(const struct range *range, void *data) {
+static void find_owner(const struct range *range, void *data) {
     struct search *search = data;
     if (!search->found.count && ((search->name && strcmp(range->owner, search->name) == 0) ||
                                  (search->number && strcmp(range->owner, search->number) == 0)))
         search->found = *range;
-    return 0;
 }
 
-static int find_overlap(const struct range *range, void *data) {
+static void find_overlap(const struct range *range, void *data) {
     struct search *search = data;
     const struct range *own = &search->found;
     if (!search->overlap.count && strcmp(range->owner, own->owner) != 0 &&
         range->start < own->start + own->count && own->start < range->start + range->count)
         search->overlap = *range;
-    return 0;
 }
 
 /* The range that path reserves for name (or number), checked against the others. */
 static int reserved_range(const char *path, const char *name, const char *number,
                           struct range *range, struct error *err) {
     struct search search = {.name = name, .number = number};
-    int r = each_range(path, find_owner, &search, err);
-    if (r < 0)
+    _cleanup_free_ char *text = NULL;
+    int r = file_read(path, SUBID_MAX, &text);
+    if (r < 0 && r != -ENOENT)
+        return error_set(err, r, "%s: cannot be read: %s", path, strerror(-r));
+    if (r == 0)
+        r = each_range(path, text, find_owner, &search, err);
+    if (r < 0 && r != -ENOENT)
         return r;
     if (!search.found.count)
         return error_set(err, -ENOENT, "%s reserves no ids for %s", path, name ? name : number);
-    r = each_range(path, find_overlap, &search, err);
+    r = each_range(path, text, find_overlap, &search, err);
     if (r < 0)
         return r;
     if (search.overlap.count)
@@ -159,7 +123,7 @@ static void login_name(const char *etc, uid_t uid, char *name, size_t size) {
     char path[256];
     _cleanup_free_ char *text = NULL;
     snprintf(path, sizeof path, "%s/passwd", etc);
-    if (read_file(path, &text) > 0) {
+    if (file_read(path, SUBID_MAX, &text) == 0) {
         for (char *line = text, *end; line && *line; line = end ? end + 1 : NULL) {
             end = strchr(line, '\n');
             if (end)

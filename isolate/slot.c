@@ -16,9 +16,6 @@
 #include "isolate/cleanup.h"
 #include "isolate/sys.h"
 
-#ifndef CLONE_PIDFD
-#define CLONE_PIDFD 0x1000
-#endif
 #ifndef __WALL
 #define __WALL 0x40000000
 #endif

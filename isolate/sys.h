@@ -4,9 +4,17 @@
 #ifndef FNRUN_SYS_H
 #define FNRUN_SYS_H
 
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+
+#ifndef CLONE_PIDFD
+#define CLONE_PIDFD 0x1000
+#endif
+#ifndef CLONE_NEWCGROUP
+#define CLONE_NEWCGROUP 0x02000000
+#endif
 
 #if defined(__x86_64__)
 static inline long sys_call6(long nr, long a, long b, long c, long d, long e, long f) {
@@ -60,11 +68,6 @@ static inline long sys_call5(long nr, long a, long b, long c, long d, long e) {
 
 /* A pointer as a system call's argument. */
 #define SYS_PTR(pointer) ((long)(uintptr_t)(pointer))
-
-static inline __attribute__((noreturn)) void sys_exit(int status) {
-    for (;;)
-        sys_call1(SYS_exit_group, status);
-}
 
 /* Functions that run in a CLONE_VM child: sanitizers keep state in thread-local
  * and shadow memory that belongs to the parent. */

@@ -35,7 +35,7 @@ static int set_text(struct event *event, const char *text) {
 /* To the end of fd. One byte more than the limit is enough to know. */
 static int read_all(int fd, const char *name, uint64_t limit, bool patient, struct event *event,
                     struct error *err) {
-    size_t capacity = 0;
+    size_t capacity = 65536;
     struct stat st;
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
         if ((uint64_t)st.st_size > limit + 4096)
@@ -44,7 +44,8 @@ static int read_all(int fd, const char *name, uint64_t limit, bool patient, stru
     }
     for (;;) {
         if (event->length >= capacity || !event->data) {
-            capacity = capacity && !event->data ? capacity : capacity ? capacity * 2 : 65536;
+            if (event->data)
+                capacity *= 2;
             char *more = realloc(event->data, capacity);
             if (!more) {
                 error_set(err, -ENOMEM, "out of memory for the event");

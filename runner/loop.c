@@ -126,6 +126,7 @@ void run_loop(struct run *run) {
         if (count < 0 && errno != EINTR) {
             error_set(&run->invocation->service, -errno, "ppoll: %s", strerror(errno));
             end(run, OUTCOME_SERVICE);
+            break;
         }
         /* The clock is looked at each time: a flood must not outrun it. */
         if (run_now() >= run->deadline) {

@@ -17,7 +17,7 @@ endif
 
 checks_test_args_SOURCES = tests/unit/test_args.c cli/args.c cli/args_table.c cli/args_help.c
 checks_test_args_LDADD = $(CMOCKA_LIBS)
-checks_test_cgroup_SOURCES = tests/unit/test_cgroup.c isolate/cgroup.c isolate/cgroup_v1.c isolate/cgroup_v2.c
+checks_test_cgroup_SOURCES = tests/unit/test_cgroup.c isolate/cgroup.c isolate/file.c isolate/cgroup_v1.c isolate/cgroup_v2.c
 checks_test_cgroup_LDADD = $(CMOCKA_LIBS)
 checks_test_claim_SOURCES = tests/unit/test_claim.c isolate/claim.c
 checks_test_claim_LDADD = $(CMOCKA_LIBS)
@@ -35,7 +35,7 @@ checks_test_host_SOURCES = tests/unit/test_host.c images/host.c images/host_tree
 # Its paths are short and made from several buffers of one size.
 checks_test_host_CFLAGS = $(AM_CFLAGS) -Wno-format-truncation -Wno-restrict
 checks_test_host_LDADD = $(CMOCKA_LIBS)
-checks_test_idmap_SOURCES = tests/unit/test_idmap.c isolate/idmap.c
+checks_test_idmap_SOURCES = tests/unit/test_idmap.c isolate/idmap.c isolate/file.c
 checks_test_idmap_LDADD = $(CMOCKA_LIBS)
 checks_test_json_SOURCES = tests/unit/test_json.c images/json.c
 checks_test_json_LDADD = $(CMOCKA_LIBS)

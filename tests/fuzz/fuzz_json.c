@@ -37,25 +37,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     return 0;
 }
 
-/* libFuzzer brings a main of its own. */
-#if defined(__has_feature)
-#if __has_feature(coverage_sanitizer)
-#define FUZZING
-#endif
-#endif
-
-#ifndef FUZZING
-int main(int argc, char *argv[]) {
-    static uint8_t data[1 << 20];
-    for (int i = 1; i < argc; i++) {
-        FILE *file = fopen(argv[i], "rb");
-        if (!file) {
-            perror(argv[i]);
-            return 1;
-        }
-        LLVMFuzzerTestOneInput(data, fread(data, 1, sizeof data, file));
-        fclose(file);
-    }
-    return 0;
-}
-#endif
+#include "tests/fuzz/plain.h"
