@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/args_table.h"
@@ -290,10 +289,7 @@ static int parse_short(struct parser *p, const char *word) {
 /* --- words ----------------------------------------------------------------- */
 
 bool args_is_path(const char *operand) {
-    struct stat status;
-    if (strchr(operand, '/') || strcmp(operand, ".") == 0 || strcmp(operand, "..") == 0)
-        return true;
-    return stat(operand, &status) == 0 && !S_ISDIR(status.st_mode);
+    return strpbrk(operand, "/.") != NULL;
 }
 
 static int take_command(struct parser *p, const char *word) {
@@ -316,9 +312,14 @@ static int take_operand(struct parser *p, const char *word) {
     const struct args_command *row = args_command_row(p->args->command);
     if (!row->operand)
         return error_set(p->err, -EINVAL, "'%s' is too much: %s takes no operand", word, row->word);
+    if (p->args->operand && row->second && !p->args->second) {
+        p->args->second = word;
+        return 0;
+    }
     if (p->args->operand)
-        return error_set(p->err, -EINVAL, "'%s' is too much: %s takes one %s%s", word, row->word,
-                         row->operand,
+        return error_set(p->err, -EINVAL, "'%s' is too much: %s takes one %s%s%s%s", word,
+                         row->word, row->operand, row->second ? " and one " : "",
+                         row->second ? row->second : "",
                          row->command == COMMAND_INVOKE ? "; the event is given by --event" : "");
     p->args->operand = word;
     return 0;
@@ -340,6 +341,22 @@ static int apply_variables(struct parser *p) {
         if (r < 0)
             return r;
     }
+    return 0;
+}
+
+/* What belongs to one call in a sandbox made for it means nothing to a function that is
+ * deployed; said where the words say it, not where a variable does. */
+static int check_named(struct parser *p) {
+    struct args *args = p->args;
+    if (args->command != COMMAND_INVOKE || args->help || !args->operand || !*args->operand ||
+        args_is_path(args->operand))
+        return 0;
+    for (size_t i = 0; i < args_options_count; i++)
+        if (args_options[i].path_only && p->given & UINT32_C(1) << i)
+            return error_set(p->err, -EINVAL,
+                             "--%s is for one-shot calls (fnrun invoke ./PATH); the deployed "
+                             "function '%s' has what its function.ini says",
+                             args_options[i].name, args->operand);
     return 0;
 }
 
@@ -377,7 +394,7 @@ static int check_needed(struct parser *p) {
 int args_parse(int argc, char *const argv[], struct args *args, struct error *err) {
     struct parser p = {.argc = argc, .argv = argv, .next = 1, .args = args, .err = err};
     bool operands_only = false;
-    _Static_assert(COMMAND_DOCTOR < 32, "commands are bits of an unsigned");
+    _Static_assert(COMMAND_COUNT <= 32, "commands are bits of an unsigned");
     memset(args, 0, sizeof *args);
     args->log_level = LOG_LEVEL_INFO;
     while (p.next < argc) {
@@ -398,7 +415,9 @@ int args_parse(int argc, char *const argv[], struct args *args, struct error *er
         if (r < 0)
             return r;
     }
-    int r = apply_variables(&p);
+    int r = check_named(&p);
+    if (r == 0)
+        r = apply_variables(&p);
     return r < 0 ? r : check_needed(&p);
 }
 

@@ -20,6 +20,17 @@ enum command {
     COMMAND_CHECK,
     COMMAND_INIT,
     COMMAND_DOCTOR,
+    /* Of the daemon's functions. */
+    COMMAND_DEPLOY,
+    COMMAND_LIST,
+    COMMAND_SHOW,
+    COMMAND_VERSIONS,
+    COMMAND_ROLLBACK,
+    COMMAND_REMOVE,
+    COMMAND_LOGS,
+    COMMAND_TOP,
+    COMMAND_USAGE,
+    COMMAND_COUNT
 };
 
 /* Exit statuses: the outcomes that all commands share. */
@@ -38,15 +49,22 @@ enum args_exit {
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 struct args {
-    int command;         /* enum command */
-    bool help;           /* --help after the command */
-    const char *operand; /* PATH or NAME, folder of check, NAME of init, COMMAND of help */
-    const char *event;   /* --event, NULL when not given */
-    const char *timeout; /* --timeout as written (checked by config_set) */
-    const char *memory;  /* --memory */
-    const char *runtime; /* --runtime of init */
-    const char *cgroup;  /* --cgroup: the group to work below; or FNRUN_CGROUP */
-    bool limits_rlimit;  /* --limits=rlimit */
+    int command;            /* enum command */
+    bool help;              /* --help after the command */
+    const char *operand;    /* PATH or NAME, folder of check, NAME of init, COMMAND of help */
+    const char *second;     /* VERSION of rollback, or NULL */
+    const char *event;      /* --event, NULL when not given */
+    const char *timeout;    /* --timeout as written (checked by config_set) */
+    const char *memory;     /* --memory */
+    const char *runtime;    /* --runtime of init */
+    const char *cgroup;     /* --cgroup: the group to work below; or FNRUN_CGROUP */
+    bool limits_rlimit;     /* --limits=rlimit */
+    const char *socket;     /* --socket: where the daemon listens; or FNRUN_SOCKET */
+    const char *name;       /* --name of deploy */
+    const char *since;      /* --since of logs, as written */
+    const char *request_id; /* --request-id of logs */
+    const char *limit;      /* --limit of usage, as written */
+    bool follow, once;      /* --follow of logs, --once of top */
     bool json, quiet;
     int log_level;    /* enum log_level; or FNRUN_LOG_LEVEL */
     const char **env; /* --env K=V, in order, pointers into argv */
@@ -55,15 +73,16 @@ struct args {
 
 /* Parses argv. Options may stand before or after operands, `--name value` and
  * `--name=value`, `--` ends them. A log level that nothing names is info.
- * An operand that its command needs is there, unless help is set. Returns 0, or -EINVAL with err:
+ * An operand that its command needs is there, unless help is set; options for one-shot calls
+ * are refused with a NAME. Returns 0, or -EINVAL with err:
  * what is wrong, and the near word where there is one ("unknown option --evnt; did you mean
  * --event?"). --env without `=` takes the value from the caller's environment,
  * as docker does. args_free releases env. */
 int args_parse(int argc, char *const argv[], struct args *args, struct error *err);
 void args_free(struct args *args);
 
-/* Whether the operand of invoke is a path: it has a `/`, is `.` or `..`, or names
- * an existing file that is no folder. Anything else is a deployed function's name. */
+/* Whether the operand of invoke is a path: it has a `/` or a `.` in it, which no name of a
+ * deployed function has (`.`, `..` and `app.py` are paths). Anything else is a NAME. */
 bool args_is_path(const char *operand);
 
 /* The text of `fnrun help COMMAND`, exit codes included; COMMAND_NONE: the

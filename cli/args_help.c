@@ -46,7 +46,7 @@ static void print_indented(FILE *to, const char *lines) {
 
 static void print_overview(FILE *to) {
     fputs("usage: fnrun COMMAND [OPTION]...\n\n"
-          "Runs a function, one event in and one result out, in a fresh sandbox with hard limits.\n"
+          "Runs functions, one event in and one result out, in sandboxes with hard limits.\n"
           "\ncommands:\n",
           to);
     for (size_t i = 0; i < args_commands_count; i++)
@@ -66,6 +66,8 @@ void args_print_help(int command, FILE *to) {
     fprintf(to, "usage: fnrun %s", row->word);
     if (row->operand)
         fprintf(to, " %s%s%s", open, row->operand, close);
+    if (row->second)
+        fprintf(to, " [%s]", row->second);
     if (row->option_needed)
         fprintf(to, " --%s VALUE", row->option_needed);
     fprintf(to, " [OPTION]...\n\nfnrun %s: %s\n\n", row->word, row->summary);

@@ -29,6 +29,7 @@ struct args_option {
     const char *const *choices; /* NULL terminated, or NULL */
     const char *variable;       /* environment variable that stands in, or NULL */
     const char *help;           /* lines separated by \n */
+    bool path_only;             /* of invoke: not with the NAME of a deployed function */
 };
 
 struct args_command {
@@ -37,6 +38,7 @@ struct args_command {
     const char *also;    /* other tools' words for it, space separated: only suggested */
     const char *operand; /* how help shows it, or NULL when it takes none */
     bool operand_needed;
+    const char *second;        /* a further operand that may be there, or NULL */
     const char *option_needed; /* name of an option that must be there, or NULL */
     const char *summary;       /* one line */
     const char *text;          /* paragraphs of `fnrun help COMMAND` */

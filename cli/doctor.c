@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "cli/findings.h"
+#include "cli/findings_daemon.h"
+#include "cli/table.h"
 
 static const char *state_word(const struct finding *item) {
     switch (item->state) {
@@ -24,12 +26,6 @@ static const char *state_word(const struct finding *item) {
 }
 
 /* --- for people ----------------------------------------------------------------- */
-
-/* https://no-color.org: set to anything but nothing. */
-static bool may_colour(void) {
-    const char *no = getenv("NO_COLOR"), *terminal = getenv("TERM");
-    return isatty(STDOUT_FILENO) && !(no && *no) && terminal && strcmp(terminal, "dumb") != 0;
-}
 
 static const char *colour(const struct finding *item) {
     if (item->state == FINDING_OK)
@@ -45,7 +41,7 @@ static void print_item(const struct finding *item, bool colours) {
 }
 
 static void print_text(const struct findings *findings) {
-    bool colours = may_colour();
+    bool colours = table_may_colour();
     size_t missing = 0;
     printf("fnrun %s, asked by %s\n\n", PACKAGE_VERSION,
            geteuid() == 0 ? "root" : "an ordinary user");
@@ -95,6 +91,7 @@ static bool print_json(const struct findings *findings) {
 int doctor_run(const struct args *args) {
     static struct findings findings; /* 70 KB: not for the stack */
     findings_collect(&findings, args->cgroup);
+    findings_look_at_daemon(&findings, args->socket);
     bool good = true;
     if (args->json)
         good = print_json(&findings);

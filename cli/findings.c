@@ -26,8 +26,7 @@
 #include "isolate/cleanup.h"
 #include "isolate/idmap.h"
 
-/* What is reported of one item unless something better is known. */
-static struct finding *add(struct findings *all, const char *name, bool needed) {
+struct finding *findings_add(struct findings *all, const char *name, bool needed) {
     struct finding *item = &all->items[all->count];
     if (all->count + 1 < FINDINGS_MAX)
         all->count++;
@@ -57,7 +56,7 @@ __attribute__((format(printf, 3, 4))) static void hint(struct finding *item, int
 /* --- kernel ------------------------------------------------------------------- */
 
 static void look_at_kernel(struct findings *all) {
-    struct finding *item = add(all, "kernel", true);
+    struct finding *item = findings_add(all, "kernel", true);
     struct utsname machine;
     int major = 0, minor = 0;
     uname(&machine);
@@ -97,7 +96,7 @@ static bool look_at_namespaces(struct findings *all) {
         {"cgroup namespaces", "cgroup", CLONE_NEWCGROUP},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        struct finding *item = add(all, kinds[i].name, true);
+        struct finding *item = findings_add(all, kinds[i].name, true);
         if (!user) {
             detail(item, "not tried");
             hint(item, FINDING_MISSING, NEEDS_USER);
@@ -125,19 +124,19 @@ static void judge(struct finding *item, bool user, int r, const char *good, cons
 }
 
 static void look_at_mounts(struct findings *all, bool user) {
-    judge(add(all, "fresh /proc", true), user, probe_proc(), "can be mounted",
+    judge(findings_add(all, "fresh /proc", true), user, probe_proc(), "can be mounted",
           "a container hides parts of /proc, and the kernel then allows no fresh one: docker run "
           "--security-opt systempaths=unconfined, or podman run --security-opt unmask=ALL");
-    judge(add(all, "mount calls", true), user, probe_mount_calls(),
+    judge(findings_add(all, "mount calls", true), user, probe_mount_calls(),
           "open_tree, mount_setattr and move_mount work",
           "Linux 5.12 has them; in a container its seccomp profile must allow open_tree, "
           "move_mount and mount_setattr");
-    judge(add(all, "overlay", false), user, probe_overlay(), "can be mounted",
+    judge(findings_add(all, "overlay", false), user, probe_overlay(), "can be mounted",
           "not needed yet; for image layers later: sudo modprobe overlay");
 }
 
 static void look_at_seccomp(struct findings *all) {
-    struct finding *item = add(all, "seccomp filters", true);
+    struct finding *item = findings_add(all, "seccomp filters", true);
     int kill = probe_seccomp(SECCOMP_RET_KILL_PROCESS), deny = probe_seccomp(SECCOMP_RET_ERRNO);
     if (kill == 0 && deny == 0) {
         detail(item, "errno and kill_process can be used");
@@ -151,7 +150,7 @@ static void look_at_seccomp(struct findings *all) {
 
 static void look_at_capabilities(struct findings *all) {
     static const cap_value_t wanted[] = {CAP_SETUID, CAP_SETGID};
-    struct finding *item = add(all, "capabilities", true);
+    struct finding *item = findings_add(all, "capabilities", true);
     cap_t own = cap_get_proc();
     cap_flag_value_t set;
     detail(item, "root may map host ids");
@@ -175,7 +174,7 @@ static bool has_power(const char *path) {
 }
 
 static void look_at_newuidmap(struct findings *all) {
-    struct finding *item = add(all, "newuidmap", false);
+    struct finding *item = findings_add(all, "newuidmap", false);
     if (has_power("/usr/bin/newuidmap") && has_power("/usr/bin/newgidmap")) {
         detail(item, "/usr/bin/newuidmap, /usr/bin/newgidmap");
         return;
@@ -187,7 +186,7 @@ static void look_at_newuidmap(struct findings *all) {
 }
 
 static void look_at_ids(struct findings *all) {
-    struct finding *item = add(all, "id maps", true);
+    struct finding *item = findings_add(all, "id maps", true);
     struct idmap ids = {0};
     struct error err;
     if (idmap_find(&ids, &err) < 0) {
@@ -212,7 +211,7 @@ enum groups_from { GROUPS_NOWHERE, GROUPS_OWN, GROUPS_SCOPE };
 /* Where and how, or why not. Afterwards *layout is what a call would work with, or, from
  * GROUPS_NOWHERE, what there is around this process and will not do. */
 static int look_at_groups(struct findings *all, const char *named, struct cgroup_layout *layout) {
-    struct finding *item = add(all, "control groups", true);
+    struct finding *item = findings_add(all, "control groups", true);
     struct error err = {0}, no_scope;
     int r = named ? cgroup_find_below(layout, named, &err) : cgroup_find(layout, &err);
     if (r == 0)
@@ -250,7 +249,7 @@ static void look_at_controllers(struct findings *all, const struct cgroup_layout
                 {"pids controller", CGROUP_PIDS},
                 {"cpu controller", CGROUP_CPU}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct finding *item = add(all, rows[i].name, true);
+        struct finding *item = findings_add(all, rows[i].name, true);
         const struct cgroup_place *place = &layout->places[rows[i].controller];
         if (place->version) {
             detail(item, "v%d, %s", place->version, place->parent);
@@ -303,7 +302,7 @@ static bool counts_swap(const struct cgroup_layout *layout) {
 }
 
 static void look_at_swap(struct findings *all, const struct cgroup_layout *layout) {
-    struct finding *item = add(all, "swap accounting", false);
+    struct finding *item = findings_add(all, "swap accounting", false);
     if (counts_swap(layout)) {
         detail(item, "swap counts in the memory limit");
     } else if (!machine_swaps()) {
@@ -315,7 +314,7 @@ static void look_at_swap(struct findings *all, const struct cgroup_layout *layou
 }
 
 static void look_at_systemd(struct findings *all, bool needed) {
-    struct finding *item = add(all, "systemd", needed);
+    struct finding *item = findings_add(all, "systemd", needed);
     char version[64];
     struct error err;
     if (scope_reachable(version, sizeof version, &err) == 0) {
@@ -360,7 +359,7 @@ static int is_static(const char *path) {
 }
 
 static void look_at_programs(struct findings *all) {
-    struct finding *item = add(all, "fnrun-once", true);
+    struct finding *item = findings_add(all, "fnrun-once", true);
     char path[PATH_MAX];
     struct error err;
     if (programs_find("fnrun-once", path, sizeof path, &err) < 0) {
@@ -378,7 +377,7 @@ static void look_at_programs(struct findings *all) {
 
 static void look_at_language(struct findings *all, const char *name, const char *path,
                              const char *package) {
-    struct finding *item = add(all, name, false);
+    struct finding *item = findings_add(all, name, false);
     if (*path && access(path, X_OK) == 0) {
         detail(item, "%s", path);
         return;
@@ -390,7 +389,7 @@ static void look_at_language(struct findings *all, const char *name, const char 
 
 /* The folder of the prepared root; looked at, never made here. */
 static void look_at_run_folder(struct findings *all) {
-    struct finding *item = add(all, "run folder", true);
+    struct finding *item = findings_add(all, "run folder", true);
     char path[PATH_MAX];
     struct error err;
     struct stat status;

@@ -29,6 +29,9 @@ struct findings {
  * FNRUN_CGROUP), or NULL. Makes nothing that stays. */
 void findings_collect(struct findings *findings, const char *cgroup);
 
+/* One more item: ok, and without words yet. */
+struct finding *findings_add(struct findings *findings, const char *name, bool needed);
+
 /* Whether one-shot calls work: nothing that is needed is missing. */
 bool findings_ready(const struct findings *findings);
 

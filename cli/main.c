@@ -1,14 +1,14 @@
-/* fnrun: reads the command line, answers help and version itself, and becomes
- * fnrun-once (a call, check) or fnrun-manage (all else). It stays small because
- * each page touched before the exec is paid on every call: no stdio until there is
- * something to print. */
+/* fnrun: reads the command line, answers help and version itself, has the daemon run a
+ * deployed function, and becomes fnrun-once (a path's call, check) or fnrun-manage (all
+ * else). It stays small because each page touched on the way is paid on every call: no stdio
+ * until there is something to print. */
 #include "config.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "cli/args.h"
+#include "cli/invoke.h"
 #include "cli/programs.h"
 
 static int fail(const struct error *err, int status) {
@@ -28,25 +28,6 @@ static int printed(void) {
 static int print_version(const struct args *args) {
     printf(args->json ? "{\"version\":\"%s\"}\n" : "fnrun %s\n", PACKAGE_VERSION);
     return printed();
-}
-
-/* A bare word names a deployed function: those belong to the daemon. */
-static int refuse_name(const char *name) {
-    struct error err;
-    struct stat status;
-    if (stat(name, &status) == 0)
-        error_set(&err, -ENOENT,
-                  "'%s' is the name of a deployed function, and no fnrund is running; for the "
-                  "folder of that name say: fnrun invoke ./%s",
-                  name, name);
-    else
-        error_set(
-            &err, -ENOENT,
-            "no function '%s': there is no file or folder of that name here, and no fnrund is "
-            "running (deployed functions are not part of this version); give the path of a "
-            "function's folder or file: fnrun invoke PATH",
-            name);
-    return fail(&err, ARGS_EXIT_REFUSED);
 }
 
 static int become(const char *program, char *const argv[]) {
@@ -75,26 +56,29 @@ static int run(const struct args *args, char *const argv[]) {
     case COMMAND_VERSION:
         return print_version(args);
     case COMMAND_INVOKE:
-        if (!args_is_path(args->operand))
-            return refuse_name(args->operand);
-        return become("fnrun-once", argv);
+        return args_is_path(args->operand) ? become("fnrun-once", argv) : invoke_run(args);
     case COMMAND_CHECK:
         return become("fnrun-once", argv);
-    case COMMAND_INIT:
-    case COMMAND_DOCTOR:
-        return become("fnrun-manage", argv);
-    default: /* no command at all */
+    case COMMAND_NONE: /* no command at all */
         args_print_help(COMMAND_NONE, stderr);
         return ARGS_EXIT_USAGE;
+    default:
+        return become("fnrun-manage", argv);
     }
+}
+
+/* Its error is on the stack no longer when the call begins: pages that are not touched cost
+ * nothing. */
+static __attribute__((noinline)) int parse(int argc, char *argv[], struct args *args) {
+    struct error err;
+    return args_parse(argc, argv, args, &err) < 0 ? fail(&err, ARGS_EXIT_USAGE) : 0;
 }
 
 int main(int argc, char *argv[]) {
     struct args args;
-    struct error err;
-    if (args_parse(argc, argv, &args, &err) < 0)
-        return fail(&err, ARGS_EXIT_USAGE);
-    int status = run(&args, argv);
+    int status = parse(argc, argv, &args);
+    if (!status)
+        status = run(&args, argv);
     args_free(&args);
     return status;
 }

@@ -1,15 +1,19 @@
-/* fnrun-manage: the commands that are not on the way of a call. fnrun becomes it
- * for init and doctor; fnrun-once runs `fnrun-manage scope PID` where systemd has
- * to give it a control group. */
+/* fnrun-manage: the commands that are not on the way of a call. fnrun becomes it for all
+ * that has to do with the daemon but for invoke, and for init and doctor; fnrun-once runs
+ * `fnrun-manage scope PID` where systemd has to give it a control group. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/args.h"
+#include "cli/deploy.h"
 #include "cli/doctor.h"
+#include "cli/logs.h"
 #include "cli/new.h"
 #include "cli/scope.h"
+#include "cli/show.h"
+#include "cli/top.h"
 
 static int fail(const struct error *err, int status) {
     fprintf(stderr, "fnrun: %s\n", err->message);
@@ -58,8 +62,26 @@ static int run(const struct args *args) {
         return run_init(args);
     case COMMAND_DOCTOR:
         return doctor_run(args);
+    case COMMAND_DEPLOY:
+        return deploy_run(args);
+    case COMMAND_ROLLBACK:
+        return deploy_rollback(args);
+    case COMMAND_REMOVE:
+        return deploy_remove(args);
+    case COMMAND_LIST:
+        return show_list(args);
+    case COMMAND_SHOW:
+        return show_function(args);
+    case COMMAND_VERSIONS:
+        return show_versions(args);
+    case COMMAND_USAGE:
+        return show_usage(args);
+    case COMMAND_LOGS:
+        return logs_run(args);
+    case COMMAND_TOP:
+        return top_run(args);
     default:
-        fprintf(stderr, "fnrun-manage is a part of fnrun and does init and doctor; run fnrun\n");
+        fprintf(stderr, "fnrun-manage is a part of fnrun that manages functions; run fnrun\n");
         return ARGS_EXIT_USAGE;
     }
 }

@@ -74,18 +74,23 @@ void config_problems_sort(struct config_problems *problems, size_t first) {
 
 /* --- values that do not come from a file ---------------------------------------------- */
 
-void config_defaults(struct function *function) {
+void config_table_defaults(const struct config_table *table, void *object) {
     char text[CONFIG_TEXT_SIZE];
-    for (size_t i = 0; i < config_row_count; i++)
-        if (config_rows[i].initial)
-            config_apply(&config_rows[i], config_rows[i].key, config_rows[i].initial, function,
-                         text);
+    for (size_t i = 0; i < table->count; i++) {
+        const struct config_row *row = &table->rows[i];
+        if (row->initial)
+            config_apply(row, row->key, row->initial, object, text);
+    }
+}
+
+void config_defaults(struct function *function) {
+    config_table_defaults(&config_function_table, function);
 }
 
 int config_set(struct function *function, const char *section, const char *key, const char *value,
                struct error *err) {
     char text[CONFIG_TEXT_SIZE];
-    const struct config_row *row = config_find(section, key);
+    const struct config_row *row = config_find(&config_function_table, section, key);
     if (!row)
         return error_set(err, -EINVAL, "there is no key %s in [%s]", key, section);
     int r = config_apply(row, key, value, function, text);
@@ -107,9 +112,8 @@ struct seen {
  * section, and calls take_key. Values go around it, by `line`: its own lines end at
  * 200 bytes and its values at a ` ;`. */
 struct reading {
-    const char *name;
-    struct function *function;
-    struct config_problems *problems;
+    struct config_reading shown; /* the table's own functions see this */
+    const struct config_table *table;
     size_t first_problem;
     struct config_lines lines;
     struct config_line line;
@@ -121,45 +125,45 @@ struct reading {
 #define UNKNOWN_SECTION "?" /* for inih: the keys of a section that has been refused */
 
 static bool too_many(const struct reading *reading) {
-    return reading->problems->count - reading->first_problem >= CONFIG_MAX_PROBLEMS;
+    return reading->shown.problems->count - reading->first_problem >= CONFIG_MAX_PROBLEMS;
 }
 
 static void unknown_section(struct reading *reading, const char *section) {
-    char shown[UTF8_EXCERPT];
-    const char *near = config_near_section(section);
+    char shown[UTF8_EXCERPT], sections[200];
+    const char *near = config_near_section(reading->table, section);
     utf8_excerpt(section, shown);
+    config_sections_text(reading->table, sections, sizeof sections);
     if (near)
-        config_problem(reading->problems, reading->name, reading->line.number,
+        config_problem(reading->shown.problems, reading->shown.name, reading->line.number,
                        "unknown section [%s]; did you mean [%s]?", shown, near);
     else
-        config_problem(reading->problems, reading->name, reading->line.number,
-                       "unknown section [%s]: expected function, limits, scale, environment, "
-                       "secrets, network or quota",
-                       shown);
+        config_problem(reading->shown.problems, reading->shown.name, reading->line.number,
+                       "unknown section [%s]: expected %s", shown, sections);
 }
 
 static void unknown_key(struct reading *reading, const char *section, const char *key) {
     char shown[UTF8_EXCERPT];
-    const char *near = config_near_key(section, key), *other = config_section_of(key);
+    const struct config_table *table = reading->table;
+    const char *near = config_near_key(table, section, key);
+    const char *other = config_section_of(table, key);
     unsigned line = reading->line.number;
     utf8_excerpt(key, shown);
     if (!*section && other)
-        config_problem(reading->problems, reading->name, line,
+        config_problem(reading->shown.problems, reading->shown.name, line,
                        "`%s` stands before the first section: put it below [%s]", shown, other);
     else if (!*section)
-        config_problem(reading->problems, reading->name, line,
-                       "`%s` stands before the first section, such as [function]", shown);
+        config_problem(reading->shown.problems, reading->shown.name, line,
+                       "`%s` stands before the first section, such as [%s]", shown,
+                       table->rows[0].section);
     else if (other)
-        config_problem(reading->problems, reading->name, line,
+        config_problem(reading->shown.problems, reading->shown.name, line,
                        "unknown key `%s` in [%s]: it belongs into [%s]", shown, section, other);
     else if (near)
-        config_problem(reading->problems, reading->name, line,
+        config_problem(reading->shown.problems, reading->shown.name, line,
                        "unknown key `%s` in [%s]; did you mean %s?", shown, section, near);
     else
-        config_problem(reading->problems, reading->name, line,
-                       "unknown key `%s` in [%s]; `fnrun help check` says where the keys are "
-                       "described",
-                       shown, section);
+        config_problem(reading->shown.problems, reading->shown.name, line,
+                       "unknown key `%s` in [%s]; %s", shown, section, table->where);
 }
 
 /* inih's reader: a line in buffer that it can only understand in one way, or NULL. */
@@ -170,11 +174,12 @@ static char *next_line(char *buffer, int size, void *user) {
         const char *section = UNKNOWN_SECTION;
         int length = -1;
         if (line->kind == CONFIG_LINE_BAD) {
-            config_problem(reading->problems, reading->name, line->number, "%s", line->text);
+            config_problem(reading->shown.problems, reading->shown.name, line->number, "%s",
+                           line->text);
             if (!line->was_section)
                 continue;
         } else if (line->kind == CONFIG_LINE_SECTION) {
-            if (config_has_section(line->key))
+            if (config_has_section(reading->table, line->key))
                 section = line->key;
             else
                 unknown_section(reading, line->key);
@@ -185,7 +190,7 @@ static char *next_line(char *buffer, int size, void *user) {
             length = snprintf(buffer, (size_t)size, "[%s]\n", section);
         if (length < size)
             return buffer;
-        config_problem(reading->problems, reading->name, line->number,
+        config_problem(reading->shown.problems, reading->shown.name, line->number,
                        "a key of %zu bytes; %d at most", strlen(line->key), size - 3);
     }
     return NULL;
@@ -212,13 +217,13 @@ static bool first_of_its_name(struct reading *reading, const struct config_row *
         return false;
     unsigned before = seen_before(reading, row, key);
     if (before) {
-        config_problem(reading->problems, reading->name, line,
+        config_problem(reading->shown.problems, reading->shown.name, line,
                        "`%s` has a value already, on line %u: remove one of them",
                        utf8_excerpt(key, shown), before);
         return false;
     }
     if (!row->key && ++reading->free_keys > CONFIG_MAX_KEYS) {
-        config_problem(reading->problems, reading->name, line,
+        config_problem(reading->shown.problems, reading->shown.name, line,
                        "more than %d variables, secrets and quotas", CONFIG_MAX_KEYS);
         return false;
     }
@@ -232,18 +237,6 @@ static bool first_of_its_name(struct reading *reading, const struct config_row *
     return true;
 }
 
-/* Where handler and others were said, for what is checked later. */
-static void remember_line(struct function *function, const struct config_row *row, unsigned line) {
-    if (row->offset == offsetof(struct function, runtime))
-        function->lines.runtime = line;
-    else if (row->offset == offsetof(struct function, handler))
-        function->lines.handler = line;
-    else if (row->offset == offsetof(struct function, output))
-        function->lines.output = line;
-    else if (row->offset == offsetof(struct function, scale.warmup))
-        function->lines.warmup = line;
-}
-
 /* inih's handler. Its own idea of the value is not used. Returns 1: go on. */
 static int take_key(void *user, const char *section, const char *key, const char *value) {
     struct reading *reading = user;
@@ -251,34 +244,32 @@ static int take_key(void *user, const char *section, const char *key, const char
     (void)value;
     if (strcmp(section, UNKNOWN_SECTION) == 0)
         return 1;
-    const struct config_row *row = config_find(section, key);
+    const struct config_row *row = config_find(reading->table, section, key);
     if (!row) {
         unknown_key(reading, section, key);
         return 1;
     }
     if (!first_of_its_name(reading, row, reading->line.key))
         return 1;
-    int r = config_apply(row, key, reading->line.value, reading->function, text);
-    remember_line(reading->function, row, reading->line.number);
+    int r = config_apply(row, key, reading->line.value, reading->shown.object, text);
+    if (reading->table->said)
+        reading->table->said(reading->shown.object, row, reading->line.number);
     if (r == -EINVAL)
-        config_problem(reading->problems, reading->name, reading->line.number, "%s", text);
+        config_problem(reading->shown.problems, reading->shown.name, reading->line.number, "%s",
+                       text);
     else if (r < 0)
         reading->failed = r;
     return 1;
 }
 
-/* What holds between keys. */
-static void check_together(struct reading *reading) {
-    const struct function_scale *scale = &reading->function->scale;
-    unsigned line = 0;
+/* The table's look at what holds between keys. */
+static unsigned line_of(const struct config_reading *shown, const char *section, const char *key) {
+    const struct reading *reading = (const struct reading *)shown; /* its first member */
+    const struct config_row *row = config_find(reading->table, section, key);
     for (size_t i = 0; i < reading->seen_count; i++)
-        if (reading->seen[i].row->offset == offsetof(struct function, scale.provisioned))
-            line = reading->seen[i].line;
-    if (scale->provisioned > scale->concurrency)
-        config_problem(reading->problems, reading->name, line,
-                       "provisioned: at most concurrency, which is %llu, got `%llu`",
-                       (unsigned long long)scale->concurrency,
-                       (unsigned long long)scale->provisioned);
+        if (reading->seen[i].row == row && strcmp(reading->seen[i].key, key) == 0)
+            return reading->seen[i].line;
+    return 0;
 }
 
 /* All of fd, of at most CONFIG_MAX_BYTES and one more, with room for a 0 behind. */
@@ -308,23 +299,24 @@ static int read_bytes(int fd, const char *name, char **data, size_t *length, str
     return 0;
 }
 
-int config_read(int fd, const char *name, struct function *function,
-                struct config_problems *problems, struct error *err) {
-    struct reading reading = {
-        .name = name, .function = function, .problems = problems, .first_problem = problems->count};
+int config_read_table(int fd, const char *name, const struct config_table *table, void *object,
+                      struct config_problems *problems, struct error *err) {
+    struct reading reading = {.shown = {.name = name, .object = object, .problems = problems},
+                              .table = table,
+                              .first_problem = problems->count};
     _cleanup_free_ char *data = NULL;
     size_t length = 0;
     int r = read_bytes(fd, name, &data, &length, err);
     if (r < 0)
         return r;
     if (length > CONFIG_MAX_BYTES) {
-        config_problem(problems, name, 0, "larger than 1 MiB: a function.ini is short text");
+        config_problem(problems, name, 0, "larger than 1 MiB: a %s is short text", table->file);
         return 0;
     }
     config_lines_start(&reading.lines, data, length);
     r = ini_parse_stream(next_line, &reading, take_key, &reading);
-    if (r == 0 && !reading.failed)
-        check_together(&reading);
+    if (r == 0 && !reading.failed && table->together)
+        table->together(&reading.shown, line_of);
     free(reading.seen);
     if (reading.failed || r < 0)
         return error_set(err, -ENOMEM, "%s: out of memory", name);
@@ -335,4 +327,9 @@ int config_read(int fd, const char *name, struct function *function,
         config_problem(problems, name, reading.line.number,
                        "too many errors: the rest is not read");
     return 0;
+}
+
+int config_read(int fd, const char *name, struct function *function,
+                struct config_problems *problems, struct error *err) {
+    return config_read_table(fd, name, &config_function_table, function, problems, err);
 }

@@ -17,6 +17,7 @@
 #define CONFIG_MAX_KEYS     1000 /* in the sections with free keys */
 
 struct function;
+struct config_table;
 
 struct config_problem {
     char *file;    /* as the caller named it, or NULL */
@@ -48,6 +49,15 @@ void config_defaults(struct function *function);
  * Returns 0 (problems may have been added) or a negative errno with err. */
 int config_read(int fd, const char *name, struct function *function,
                 struct config_problems *problems, struct error *err);
+
+/* The same for any table, and what it fills. */
+void config_table_defaults(const struct config_table *table, void *object);
+int config_read_table(int fd, const char *name, const struct config_table *table, void *object,
+                      struct config_problems *problems, struct error *err);
+
+/* What holds between the keys of [scale], whoever gave them. line: of provisioned, or 0. */
+void config_check_scale(const struct function *function, const char *name, unsigned line,
+                        struct config_problems *problems);
 
 /* Values as users write them, for function.ini and the command line alike.
  * Sizes: bytes, or K M G (powers of 1,024, one optional trailing B or iB).

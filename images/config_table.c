@@ -145,12 +145,54 @@ const struct config_row config_rows[] = {
 };
 const size_t config_row_count = sizeof config_rows / sizeof config_rows[0];
 
+/* Where handler and others were said, for what is checked later. */
+static void said(void *object, const struct config_row *row, unsigned line) {
+    struct function *function = object;
+    _Static_assert(sizeof config_rows / sizeof config_rows[0] <= 64, "a bit of `said` each");
+    function->said |= UINT64_C(1) << (row - config_rows);
+    if (row->offset == offsetof(struct function, runtime))
+        function->lines.runtime = line;
+    else if (row->offset == offsetof(struct function, handler))
+        function->lines.handler = line;
+    else if (row->offset == offsetof(struct function, output))
+        function->lines.output = line;
+    else if (row->offset == offsetof(struct function, scale.warmup))
+        function->lines.warmup = line;
+}
+
+static void together(const struct config_reading *reading,
+                     unsigned (*line_of)(const struct config_reading *, const char *,
+                                         const char *)) {
+    const struct function *function = reading->object;
+    config_check_scale(function, reading->name, line_of(reading, "scale", "provisioned"),
+                       reading->problems);
+}
+
+void config_check_scale(const struct function *function, const char *name, unsigned line,
+                        struct config_problems *problems) {
+    const struct function_scale *scale = &function->scale;
+    if (scale->provisioned > scale->concurrency)
+        config_problem(
+            problems, name, line, "provisioned: at most concurrency, which is %llu, got `%llu`",
+            (unsigned long long)scale->concurrency, (unsigned long long)scale->provisioned);
+}
+
+const struct config_table config_function_table = {
+    .file = "function.ini",
+    .where = "`fnrun help check` says where the keys are described",
+    .rows = config_rows,
+    .count = sizeof config_rows / sizeof config_rows[0],
+    .said = said,
+    .together = together,
+};
+
 /* --- looking up -------------------------------------------------------------------- */
 
-const struct config_row *config_find(const char *section, const char *key) {
+const struct config_row *config_find(const struct config_table *table, const char *section,
+                                     const char *key) {
     const struct config_row *free_keys = NULL;
-    for (size_t i = 0; i < config_row_count; i++) {
-        const struct config_row *row = &config_rows[i];
+    for (size_t i = 0; i < table->count; i++) {
+        const struct config_row *row = &table->rows[i];
         if (strcmp(row->section, section) != 0)
             continue;
         if (!row->key)
@@ -161,34 +203,57 @@ const struct config_row *config_find(const char *section, const char *key) {
     return free_keys;
 }
 
-bool config_has_section(const char *section) {
-    for (size_t i = 0; i < config_row_count; i++)
-        if (strcmp(config_rows[i].section, section) == 0)
+bool config_has_section(const struct config_table *table, const char *section) {
+    for (size_t i = 0; i < table->count; i++)
+        if (strcmp(table->rows[i].section, section) == 0)
             return true;
     return false;
 }
 
-const char *config_section_of(const char *key) {
-    for (size_t i = 0; i < config_row_count; i++)
-        if (config_rows[i].key && strcmp(config_rows[i].key, key) == 0)
-            return config_rows[i].section;
+const char *config_section_of(const struct config_table *table, const char *key) {
+    for (size_t i = 0; i < table->count; i++)
+        if (table->rows[i].key && strcmp(table->rows[i].key, key) == 0)
+            return table->rows[i].section;
     return NULL;
 }
 
-const char *config_near_key(const char *section, const char *key) {
+const char *config_near_key(const struct config_table *table, const char *section,
+                            const char *key) {
     const char *nearest = NULL;
     size_t distance = (size_t)-1;
-    for (size_t i = 0; i < config_row_count; i++)
-        if (config_rows[i].key && strcmp(config_rows[i].section, section) == 0)
-            near_offer(key, config_rows[i].key, &nearest, &distance);
+    for (size_t i = 0; i < table->count; i++)
+        if (table->rows[i].key && strcmp(table->rows[i].section, section) == 0)
+            near_offer(key, table->rows[i].key, &nearest, &distance);
     return nearest;
 }
 
-const char *config_near_section(const char *section) {
+const char *config_near_section(const struct config_table *table, const char *section) {
+    const char *nearest = NULL;
+    size_t distance = (size_t)-1;
+    for (size_t i = 0; i < table->count; i++)
+        near_offer(section, table->rows[i].section, &nearest, &distance);
+    return nearest;
+}
+
+/* What is one function's alone: a file in its folder, what an exec program prints. */
+static bool has_default(const struct config_row *row) {
+    return (strcmp(row->section, "limits") == 0 || strcmp(row->section, "scale") == 0) &&
+           row->type != CONFIG_FILE && row->offset != offsetof(struct function, output);
+}
+
+const struct config_row *config_find_default(const char *key) {
+    for (size_t i = 0; i < config_row_count; i++)
+        if (has_default(&config_rows[i]) && strcmp(config_rows[i].key, key) == 0)
+            return &config_rows[i];
+    return NULL;
+}
+
+const char *config_near_default(const char *key) {
     const char *nearest = NULL;
     size_t distance = (size_t)-1;
     for (size_t i = 0; i < config_row_count; i++)
-        near_offer(section, config_rows[i].section, &nearest, &distance);
+        if (has_default(&config_rows[i]))
+            near_offer(key, config_rows[i].key, &nearest, &distance);
     return nearest;
 }
 
@@ -217,7 +282,7 @@ static void time_text(uint64_t ms, char *text, size_t size) {
         snprintf(text, size, "%" PRIu64 "ms", ms);
 }
 
-static void number_text(const struct config_row *row, uint64_t value, char *text, size_t size) {
+void config_number_text(const struct config_row *row, uint64_t value, char *text, size_t size) {
     if (row->type == CONFIG_SIZE)
         size_text(value, text, size);
     else if (row->type == CONFIG_TIME)
@@ -241,6 +306,22 @@ static void words_text(const struct config_word *word, char *text, size_t size) 
     }
 }
 
+/* A table has its sections together: each is a run of rows. */
+void config_sections_text(const struct config_table *table, char *text, size_t size) {
+    size_t used = 0, last = table->count - 1;
+    while (last && strcmp(table->rows[last - 1].section, table->rows[last].section) == 0)
+        last--;
+    for (size_t i = 0; i < table->count && used < size; i++) {
+        if (i && strcmp(table->rows[i - 1].section, table->rows[i].section) == 0)
+            continue;
+        used += (size_t)snprintf(text + used, size - used, "%s%s",
+                                 !i          ? ""
+                                 : i == last ? " or "
+                                             : ", ",
+                                 table->rows[i].section);
+    }
+}
+
 void config_range_text(const struct config_row *row, char *text, size_t size) {
     char from[32], to[32];
     text[0] = 0;
@@ -250,8 +331,8 @@ void config_range_text(const struct config_row *row, char *text, size_t size) {
     case CONFIG_CORES:
     case CONFIG_COUNT:
     case CONFIG_QUOTA:
-        number_text(row, row->minimum, from, sizeof from);
-        number_text(row, row->maximum, to, sizeof to);
+        config_number_text(row, row->minimum, from, sizeof from);
+        config_number_text(row, row->maximum, to, sizeof to);
         snprintf(text, size, "%s%s to %s", row->zero_too ? "0, or " : "", from, to);
         break;
     case CONFIG_WORD:
@@ -261,21 +342,24 @@ void config_range_text(const struct config_row *row, char *text, size_t size) {
     case CONFIG_SWITCH:
         snprintf(text, size, "yes or no");
         break;
+    case CONFIG_MODE:
+        snprintf(text, size, "0%03llo to 0%03llo, octal", (unsigned long long)row->minimum,
+                 (unsigned long long)row->maximum);
+        break;
     default:
         break;
     }
 }
 
-void config_value_text(const struct config_row *row, const struct function *function, char *text,
-                       size_t size) {
-    const void *at = (const char *)function + row->offset;
+void config_value_text(const struct config_row *row, const void *object, char *text, size_t size) {
+    const void *at = (const char *)object + row->offset;
     text[0] = 0;
     switch (row->type) {
     case CONFIG_SIZE:
     case CONFIG_TIME:
     case CONFIG_CORES:
     case CONFIG_COUNT:
-        number_text(row, *(const uint64_t *)at, text, size);
+        config_number_text(row, *(const uint64_t *)at, text, size);
         break;
     case CONFIG_WORD:
         for (const struct config_word *word = row->words; word->word; word++)
@@ -306,17 +390,24 @@ static void put_troff(const char *text, FILE *to) {
     }
 }
 
-void config_print_man(FILE *to) {
+/* What stands for the keys of a row that has none of its own. */
+static const char *shown_key(const struct config_row *row) {
+    if (row->key)
+        return row->key;
+    return row->type == CONFIG_PAIRS ? "NAME" : row->type == CONFIG_DEFAULT ? "KEY" : "LIMIT";
+}
+
+void config_table_man(const struct config_table *table, FILE *to) {
     const char *section = "";
-    for (size_t i = 0; i < config_row_count; i++) {
-        const struct config_row *row = &config_rows[i];
+    for (size_t i = 0; i < table->count; i++) {
+        const struct config_row *row = &table->rows[i];
         char range[128];
         config_range_text(row, range, sizeof range);
         if (strcmp(section, row->section) != 0)
             fprintf(to, ".SS [%s]\n", row->section);
         section = row->section;
         fputs(".TP\n\\fB", to);
-        put_troff(row->key ? row->key : row->type == CONFIG_PAIRS ? "NAME" : "LIMIT", to);
+        put_troff(shown_key(row), to);
         fputs("\\fR", to);
         if (row->initial) {
             fputs(" = \\fI", to);
@@ -334,17 +425,16 @@ void config_print_man(FILE *to) {
     }
 }
 
-void config_print_help(FILE *to) {
+void config_table_help(const struct config_table *table, FILE *to) {
     const char *section = "";
-    for (size_t i = 0; i < config_row_count; i++) {
-        const struct config_row *row = &config_rows[i];
+    for (size_t i = 0; i < table->count; i++) {
+        const struct config_row *row = &table->rows[i];
         char range[128];
         config_range_text(row, range, sizeof range);
         if (strcmp(section, row->section) != 0)
             fprintf(to, "%s[%s]\n", *section ? "\n" : "", row->section);
         section = row->section;
-        const char *key = row->key ? row->key : row->type == CONFIG_PAIRS ? "NAME" : "LIMIT";
-        fprintf(to, "  %-12s %s\n", key, row->help);
+        fprintf(to, "  %-12s %s\n", shown_key(row), row->help);
         if (range[0])
             fprintf(to, "  %-12s %s", "", range);
         if (row->initial)
@@ -352,4 +442,12 @@ void config_print_help(FILE *to) {
         if (range[0] || row->initial)
             putc('\n', to);
     }
+}
+
+void config_print_man(FILE *to) {
+    config_table_man(&config_function_table, to);
+}
+
+void config_print_help(FILE *to) {
+    config_table_help(&config_function_table, to);
 }

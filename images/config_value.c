@@ -254,11 +254,27 @@ static bool is_variable_name(const char *key) {
     return true;
 }
 
-/* A list in struct function: a pointer at row->offset, its count at count_offset. */
+/* To a list in *object: a pointer at row->offset, its count at count_offset. */
+static int add_pair(const struct config_row *row, const char *key, const char *value,
+                    void *object) {
+    struct function_pair **items = (struct function_pair **)((char *)object + row->offset);
+    size_t *count = (size_t *)((char *)object + row->count_offset);
+    struct function_pair *more = realloc(*items, (*count + 1) * sizeof *more);
+    if (!more)
+        return -ENOMEM;
+    *items = more;
+    struct function_pair pair = {.key = strdup(key), .value = strdup(value)};
+    if (!pair.key || !pair.value) {
+        free(pair.key);
+        free(pair.value);
+        return -ENOMEM;
+    }
+    more[(*count)++] = pair;
+    return 0;
+}
+
 static int apply_pair(const struct config_row *row, const char *key, const char *value,
-                      struct function *function, char *text) {
-    struct function_pair **items = (struct function_pair **)((char *)function + row->offset);
-    size_t *count = (size_t *)((char *)function + row->count_offset);
+                      void *object, char *text) {
     char shown[UTF8_EXCERPT];
     utf8_excerpt(key, shown);
     if (!is_variable_name(key)) {
@@ -273,17 +289,49 @@ static int apply_pair(const struct config_row *row, const char *key, const char 
     }
     if (!*value && row->offset == offsetof(struct function, secrets))
         return refuse(text, shown, value, "expected the name of a credential or a file");
-    struct function_pair *more = realloc(*items, (*count + 1) * sizeof *more);
-    if (!more)
-        return -ENOMEM;
-    *items = more;
-    struct function_pair pair = {.key = strdup(key), .value = strdup(value)};
-    if (!pair.key || !pair.value) {
-        free(pair.key);
-        free(pair.value);
-        return -ENOMEM;
+    return add_pair(row, key, value, object);
+}
+
+/* A key of function.ini, checked as it will be there. None of them is a text, so that there is
+ * nothing to free. */
+static int apply_default(const struct config_row *row, const char *key, const char *value,
+                         void *object, char *text) {
+    struct function scratch = {0};
+    const struct config_row *of = config_find_default(key);
+    char name[64], shown[UTF8_EXCERPT];
+    if (!of) {
+        const char *near = config_near_default(key);
+        snprintf(
+            text, CONFIG_TEXT_SIZE,
+            "unknown key `%s` in [%s]: expected one of function.ini's [limits] or [scale], but "
+            "output and warmup",
+            utf8_excerpt(key, shown), row->section);
+        add_hint(text, near);
+        return -EINVAL;
     }
-    more[(*count)++] = pair;
+    int r = config_apply(of, key, value, &scratch, text);
+    if (r < 0)
+        return r;
+    snprintf(name, sizeof name, "%s.%s", of->section, of->key);
+    return add_pair(row, name, value, object);
+}
+
+static int apply_path(const char *key, const char *value, char **to, char *text) {
+    if (*value != '/')
+        return refuse(text, key, value, "expected an absolute path");
+    return apply_text(value, to);
+}
+
+static int apply_mode(const struct config_row *row, const char *key, const char *value,
+                      uint32_t *to, char *text) {
+    char range[80];
+    size_t length = strlen(value);
+    unsigned long mode = strtoul(value, NULL, 8);
+    config_range_text(row, range, sizeof range);
+    if (!length || length > 4 || strspn(value, "01234567") != length || mode < row->minimum ||
+        mode > row->maximum)
+        return refuse(text, key, value, "expected permissions, %s", range);
+    *to = (uint32_t)mode;
     return 0;
 }
 
@@ -307,9 +355,9 @@ static int check_quota(const struct config_row *row, const char *key, const char
     return -EINVAL;
 }
 
-int config_apply(const struct config_row *row, const char *key, const char *value,
-                 struct function *function, char text[CONFIG_TEXT_SIZE]) {
-    void *to = (char *)function + row->offset;
+int config_apply(const struct config_row *row, const char *key, const char *value, void *object,
+                 char text[CONFIG_TEXT_SIZE]) {
+    void *to = (char *)object + row->offset;
     const struct config_word *word;
     switch (row->type) {
     case CONFIG_SIZE:
@@ -339,7 +387,13 @@ int config_apply(const struct config_row *row, const char *key, const char *valu
     case CONFIG_FILE:
         return apply_file(key, value, to, text);
     case CONFIG_PAIRS:
-        return apply_pair(row, key, value, function, text);
+        return apply_pair(row, key, value, object, text);
+    case CONFIG_PATH:
+        return apply_path(key, value, to, text);
+    case CONFIG_MODE:
+        return apply_mode(row, key, value, to, text);
+    case CONFIG_DEFAULT:
+        return apply_default(row, key, value, object, text);
     default:
         return check_quota(row, key, value, text);
     }

@@ -73,6 +73,7 @@ struct function {
     struct function_pair *secrets;
     size_t secrets_count;
     struct function_lines lines;
+    uint64_t said; /* bit n: row n of the table (images/config_table.h) was in function.ini */
 };
 
 /* Reads the function at path (a folder or a file, relative paths allowed).

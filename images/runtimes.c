@@ -7,9 +7,15 @@
 #include <string.h>
 
 #include "isolate/cleanup.h"
+#include "isolate/gate.h"
+
+#ifndef FNRUN_LIBEXECDIR /* a program that is not to be installed */
+#define FNRUN_LIBEXECDIR ""
+#endif
 
 const char *runtimes_python3 = FNRUN_PYTHON3;
 const char *runtimes_node = FNRUN_NODE;
+const char *runtimes_folder;
 
 /* A list of strings that is NULL terminated at every moment, so that a plan that
  * failed half-way can be freed. */
@@ -200,7 +206,9 @@ static int set_runtime(struct strings *environment, const struct function *funct
     case RUNTIME_NODE:
         return set(environment, err, "AWS_EXECUTION_ENV", "AWS_Lambda_" NODE_NAME);
     case RUNTIME_EXEC:
-        return set(environment, err, "AWS_LAMBDA_REQUEST_ID", "%s", call->request_id);
+        return call->request_id
+                   ? set(environment, err, "AWS_LAMBDA_REQUEST_ID", "%s", call->request_id)
+                   : 0;
     default:
         return 0;
     }
@@ -223,6 +231,10 @@ static int set_reserved(struct strings *environment, const struct function *func
     if (r >= 0)
         r = set(environment, err, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "%" PRIu64,
                 function->limits.memory >> 20);
+    if (r >= 0 && call->gate)
+        r = set(environment, err, GATE_VARIABLE, "1");
+    if (r >= 0 && call->serve)
+        r = set(environment, err, SERVE_VARIABLE, "1");
     if (r >= 0)
         r = set(environment, err, "AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/%s", function->name);
     return r < 0 ? r : set_runtime(environment, function, call, err);
@@ -377,4 +389,38 @@ int runtime_plan(const struct function *function, const struct runtime_call *cal
         break;
     }
     return r < 0 ? r : make_environment(function, call, plan, err);
+}
+
+/* --- what can be forked --- */
+
+static bool has_gate_module(const char *folder) {
+    _cleanup_free_ char *path = format_new("%s/python/_gate.abi3.so", folder);
+    return path && access(path, R_OK) == 0;
+}
+
+/* The same places as those of fnrun's programs. */
+static bool find_gate_module(void) {
+    if (runtimes_folder)
+        return has_gate_module(runtimes_folder);
+    char own[4096];
+    ssize_t length = readlink("/proc/self/exe", own, sizeof own - 1);
+    own[length > 0 ? length : 0] = 0;
+    char *slash = strrchr(own, '/');
+    if (slash)
+        *slash = 0;
+    _cleanup_free_ char *beside = format_new("%s/runtimes", own);
+    _cleanup_free_ char *moved = format_new("%s/../libexec/fnrun/runtimes", own);
+    return (beside && has_gate_module(beside)) || has_gate_module(FNRUN_LIBEXECDIR "/runtimes") ||
+           (moved && has_gate_module(moved));
+}
+
+bool runtime_can_gate(const struct function *function) {
+    switch (function->runtime) {
+    case RUNTIME_NATIVE:
+        return true;
+    case RUNTIME_PYTHON:
+        return find_gate_module();
+    default:
+        return false;
+    }
 }

@@ -1,5 +1,6 @@
 #include "isolate/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 
 #define SWEEP_STEP_US 2000
 #define SWEEP_STEPS   1000 /* 2 s in all */
+#define TREE_DEPTH    8    /* groups below one another; environments may have 4 */
 
 const char *const cgroup_names[CGROUP_CONTROLLERS] = {"memory", "pids", "cpu", "cpuacct"};
 
@@ -323,12 +325,28 @@ static bool is_member(int dir, pid_t pid) {
     return false;
 }
 
+/* Calls visit for each group below dir, with dir and the group's name. */
+static void each_below(int dir, int depth, void (*visit)(int, const char *, int)) {
+    int copy = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_closedir_ DIR *groups = copy < 0 ? NULL : fdopendir(copy);
+    struct dirent *entry;
+    if (!groups && copy >= 0)
+        close(copy);
+    while (groups && (entry = readdir(groups)))
+        if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
+            visit(copy, entry->d_name, depth);
+}
+
 /* SIGKILL to every process of the group, by pidfd: the number may have been given
  * to another by the time it is used, so it is looked for again once it is held. */
-static void kill_members(int dir) {
+static void kill_members(int parent, const char *name, int depth) {
     char text[8192];
-    if (cgroup_write(dir, "cgroup.kill", "1") == 0 ||
-        cgroup_read_file(dir, "cgroup.procs", text, sizeof text) < 0)
+    _cleanup_close_ int dir = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (dir < 0 || cgroup_write(dir, "cgroup.kill", "1") == 0) /* v2: those below as well */
+        return;
+    if (depth > 0)
+        each_below(dir, depth - 1, kill_members);
+    if (cgroup_read_file(dir, "cgroup.procs", text, sizeof text) < 0)
         return;
     pid_t pid;
     for (char *at = text; (pid = cgroup_next_pid(&at)) > 0;) {
@@ -338,22 +356,48 @@ static void kill_members(int dir) {
     }
 }
 
+static void remove_below(int parent, const char *name, int depth) {
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || (errno != EBUSY && errno != ENOTEMPTY) ||
+        depth == 0)
+        return;
+    _cleanup_close_ int dir = openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (dir >= 0)
+        each_below(dir, depth - 1, remove_below);
+    unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+int cgroup_remove_tree(int parent, const char *name) {
+    remove_below(parent, name, TREE_DEPTH);
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+        return 0;
+    return -errno;
+}
+
 int cgroup_sweep(const char *path) {
+    char above[640];
+    const char *name = strrchr(path, '/');
+    if (!name || (size_t)(name - path) >= sizeof above)
+        return -EINVAL;
+    snprintf(above, sizeof above, "%.*s", (int)(name++ - path), path);
+    _cleanup_close_ int parent = open(above, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (parent < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (faccessat(parent, name, F_OK, 0) < 0 && errno == ENOENT)
+        return 0;
+    int r = -EBUSY;
     for (int i = 0; i < SWEEP_STEPS; i++) {
-        if (rmdir(path) == 0) {
-            cgroup_v2_swept(path);
-            return 0;
-        }
-        if (errno == ENOENT)
-            return 0;
-        if (errno != EBUSY)
-            return -errno;
-        _cleanup_close_ int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (dir >= 0)
-            kill_members(dir);
+        r = cgroup_remove_tree(parent, name);
+        if (r != -EBUSY)
+            break;
+        if (!cgroup_v2_is_leaf(path))
+            kill_members(parent, name, TREE_DEPTH);
+        else if ((r = cgroup_v2_leave(path)) < 0)
+            break;
         nap();
     }
-    return -EBUSY;
+    if (r == 0)
+        cgroup_v2_swept(path);
+    return r;
 }
 
 static int remove_group(int parent, const char *name, const char *parent_path, struct error *err) {
@@ -392,8 +436,7 @@ int cgroup_make_group(int parent, const char *parent_path, const char *name, int
 
 /* ---- the slot's groups ------------------------------------------------------- */
 
-int cgroup_make(struct cgroup *cg, const struct cgroup_layout *layout, const char *name,
-                const struct cgroup_limits *limits, struct error *err) {
+static void start(struct cgroup *cg, const struct cgroup_layout *layout, const char *name) {
     memset(cg, 0, sizeof *cg);
     cg->active = true;
     cg->layout = *layout;
@@ -401,12 +444,26 @@ int cgroup_make(struct cgroup *cg, const struct cgroup_layout *layout, const cha
     cg->into = cg->unified_parent = -EBADF;
     for (int i = 0; i < CGROUP_CONTROLLERS; i++)
         cg->parents[i] = cg->groups[i] = cg->tasks[i] = -EBADF;
+}
+
+int cgroup_make(struct cgroup *cg, const struct cgroup_layout *layout, const char *name,
+                const struct cgroup_limits *limits, struct error *err) {
     int r = 0;
+    start(cg, layout, name);
     for (int i = 0; i < CGROUP_CONTROLLERS && r == 0; i++)
         if (layout->places[i].version == 1)
             r = cgroup_v1_make(cg, i, limits, err);
     if (r == 0 && cgroup_on_v2(layout))
         r = cgroup_v2_make(cg, limits, err);
+    if (r < 0)
+        cgroup_remove(cg, NULL);
+    return r;
+}
+
+int cgroup_step_aside(struct cgroup *cg, const struct cgroup_layout *layout, const char *name,
+                      struct error *err) {
+    start(cg, layout, name);
+    int r = cgroup_on_v2(layout) ? cgroup_v2_step_aside(cg, err) : 0;
     if (r < 0)
         cgroup_remove(cg, NULL);
     return r;

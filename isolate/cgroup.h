@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "isolate/error.h"
 
@@ -31,6 +32,7 @@ struct cgroup_limits {
     uint64_t memory;    /* bytes, swap included */
     uint64_t processes; /* tasks, threads included */
     uint64_t cpu_milli; /* thousandths of a core */
+    bool is_sum;        /* of several slots': a group above may have less cpu than that */
 };
 
 struct cgroup_place { /* of one controller, or of v2 as a whole */
@@ -44,6 +46,8 @@ struct cgroup_layout {
     char unified[512];     /* mount point of cgroup2, "" where there is none */
     char own_unified[512]; /* this process's own group there, absolute path */
     bool configured;       /* a group was named by the user: parents are below it */
+    pid_t companion;       /* v2: a process of ours that may stand in the same group and steps
+                            * aside with this one; 0: none */
 };
 
 struct cgroup {
@@ -87,6 +91,12 @@ int cgroup_paths(const struct cgroup_layout *layout, const char *name, char *lin
 int cgroup_make(struct cgroup *cg, const struct cgroup_layout *layout, const char *name,
                 const struct cgroup_limits *limits, struct error *err);
 
+/* The part of it that comes before any group, for a process that will make many: with v2 it
+ * (and its companion) leaves its group for a leaf of its own, named after `name`, and the
+ * controllers are enabled. cgroup_remove undoes it. */
+int cgroup_step_aside(struct cgroup *cg, const struct cgroup_layout *layout, const char *name,
+                      struct error *err);
+
 /* Peak memory in bytes, cpu time in us (0 where no accounting group is there) and
  * whether the out-of-memory killer came, from the groups' own counters. */
 void cgroup_read(struct cgroup *cg, uint64_t *peak_memory, uint64_t *cpu_us, bool *oom_killed);
@@ -99,7 +109,14 @@ bool cgroup_remove_empty(struct cgroup *cg);
  * Returns 0 or a negative errno with err naming the group. */
 int cgroup_remove(struct cgroup *cg, struct error *err);
 
-/* Kills what is in the group at path and removes it: for leftovers. */
+/* Removes the group `name` of the directory and those below it, the deepest first, as far
+ * as nobody is in them. Does not wait. Returns 0 (it is gone), -EBUSY, or another negative
+ * errno. */
+int cgroup_remove_tree(int parent, const char *name);
+
+/* Kills what is in the group at path and in those below it, and removes them (2 s at most):
+ * for leftovers. From a leaf that somebody stepped aside into nobody is killed: who is there
+ * goes back to the group above. */
 int cgroup_sweep(const char *path);
 
 #endif

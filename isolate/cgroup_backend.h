@@ -37,9 +37,12 @@ int cgroup_make_group(int parent, const char *parent_path, const char *name, int
 
 int cgroup_v1_make(struct cgroup *cg, int controller, const struct cgroup_limits *limits,
                    struct error *err);
+/* Sets the limit that the controller has in the group of that directory. */
+int cgroup_v1_limit(int dir, int controller, const struct cgroup_limits *limits, struct error *err);
 void cgroup_v1_read(struct cgroup *cg, uint64_t *peak, uint64_t *cpu_us, bool *oom_killed);
 
 int cgroup_v2_usable(const struct cgroup_layout *layout, struct error *err);
+int cgroup_v2_step_aside(struct cgroup *cg, struct error *err);
 int cgroup_v2_make(struct cgroup *cg, const struct cgroup_limits *limits, struct error *err);
 void cgroup_v2_read(struct cgroup *cg, uint64_t *peak, uint64_t *cpu_us, bool *oom_killed);
 int cgroup_v2_remove(struct cgroup *cg, struct error *err);
@@ -47,6 +50,10 @@ int cgroup_v2_remove(struct cgroup *cg, struct error *err);
  * path's length or -ENAMETOOLONG. */
 int cgroup_v2_leaf(const struct cgroup_layout *layout, const char *name, char *path,
                    unsigned long size);
+bool cgroup_v2_is_leaf(const char *path);
+/* Moves who is in the leaf at path to the group above. Returns 0, or -EBUSY where that has
+ * other groups, whose limits it would lose. */
+int cgroup_v2_leave(const char *path);
 /* The group at path was left behind and has been removed. If it was such a leaf, its
  * parent gets back what cgroup_v2_make changed, so that processes may enter it again. */
 void cgroup_v2_swept(const char *path);

@@ -31,9 +31,28 @@ static int limit_memory(int dir, uint64_t bytes, struct error *err) {
                                  : 0;
 }
 
-static int limit_cpu(int dir, uint64_t milli, struct error *err) {
-    int r = cgroup_write_number(dir, "cpu.cfs_quota_us", cgroup_cpu_quota(milli));
+static int limit_cpu(int dir, const struct cgroup_limits *limits, struct error *err) {
+    int r = cgroup_write_number(dir, "cpu.cfs_quota_us", cgroup_cpu_quota(limits->cpu_milli));
+    /* More than a group above has is refused here, where v2 takes the less of both. */
+    if (r == -EINVAL && limits->is_sum)
+        return 0;
     return r < 0 ? failed(r, CGROUP_CPU, "cpu.cfs_quota_us", err) : 0;
+}
+
+int cgroup_v1_limit(int dir, int controller, const struct cgroup_limits *limits,
+                    struct error *err) {
+    int r = 0;
+    switch (controller) {
+    case CGROUP_MEMORY:
+        return limit_memory(dir, limits->memory, err);
+    case CGROUP_PIDS:
+        r = cgroup_write_number(dir, "pids.max", limits->processes);
+        return r < 0 ? failed(r, controller, "pids.max", err) : 0;
+    case CGROUP_CPU:
+        return limit_cpu(dir, limits, err);
+    default:
+        return 0;
+    }
 }
 
 /* Two controllers mounted together (cpu,cpuacct) share one directory. */
@@ -58,21 +77,7 @@ int cgroup_v1_make(struct cgroup *cg, int controller, const struct cgroup_limits
     if (r < 0)
         return r;
     int dir = cg->groups[controller];
-    switch (controller) {
-    case CGROUP_MEMORY:
-        r = limit_memory(dir, limits->memory, err);
-        break;
-    case CGROUP_PIDS:
-        r = cgroup_write_number(dir, "pids.max", limits->processes);
-        if (r < 0)
-            failed(r, controller, "pids.max", err);
-        break;
-    case CGROUP_CPU:
-        r = limit_cpu(dir, limits->cpu_milli, err);
-        break;
-    default:
-        break;
-    }
+    r = cgroup_v1_limit(dir, controller, limits, err);
     if (r < 0)
         return r;
     cg->tasks[controller] = openat(dir, "tasks", O_WRONLY | O_CLOEXEC);

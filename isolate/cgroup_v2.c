@@ -17,23 +17,27 @@
 
 #define LEAF "-runner" /* after the slot's name: where this process steps aside to */
 
-/* Whether the group holds a process besides this one: 1, 0, or a negative errno. */
-static int holds_others(int dir, bool *holds_self) {
+struct members {
+    bool self, companion, others;
+};
+
+/* Who is in the group. Returns 0 or a negative errno. */
+static int look(int dir, pid_t companion, struct members *members) {
     char text[4096];
-    *holds_self = false;
+    *members = (struct members){false, false, false};
     int length = cgroup_read_file(dir, "cgroup.procs", text, sizeof text);
     if (length < 0)
         return length;
-    pid_t pid;
-    int others = 0;
     for (char *at = text; *at;) {
-        pid = cgroup_next_pid(&at);
+        pid_t pid = cgroup_next_pid(&at);
         if (pid == getpid())
-            *holds_self = true;
+            members->self = true;
+        else if (pid == companion)
+            members->companion = true;
         else
-            others = 1;
+            members->others = true;
     }
-    return others;
+    return 0;
 }
 
 /* The hierarchy's root may hold processes and have controlled children. */
@@ -104,7 +108,7 @@ static int check_way(const struct cgroup_layout *layout, struct error *err) {
 
 int cgroup_v2_usable(const struct cgroup_layout *layout, struct error *err) {
     const char *path = layout->own_unified;
-    bool self;
+    struct members members;
     _cleanup_close_ int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         return error_set(err, -errno, "%s cannot be opened: %s", path, strerror(errno));
@@ -118,11 +122,10 @@ int cgroup_v2_usable(const struct cgroup_layout *layout, struct error *err) {
     if (is_systemds(layout))
         return error_set(err, -EBUSY,
                          "the control group %s is systemd's: its unit has no Delegate=yes", path);
-    int others = holds_others(dir, &self);
-    if (others < 0)
-        return error_set(err, others, "%s/cgroup.procs cannot be read: %s", path,
-                         strerror(-others));
-    if (others)
+    int r = look(dir, layout->companion, &members);
+    if (r < 0)
+        return error_set(err, r, "%s/cgroup.procs cannot be read: %s", path, strerror(-r));
+    if (members.others)
         return error_set(
             err, -EBUSY,
             "the control group %s holds other processes, so it can have no limited groups below it",
@@ -132,10 +135,10 @@ int cgroup_v2_usable(const struct cgroup_layout *layout, struct error *err) {
 
 /* Moves this process into a leaf, so that its group may have controlled children. */
 static int step_aside(struct cgroup *cg, struct error *err) {
-    char leaf[80];
-    bool self;
-    int r = holds_others(cg->unified_parent, &self);
-    if (r < 0 || !self || is_root(cg->unified_parent))
+    char leaf[80], pid[16];
+    struct members members;
+    int r = look(cg->unified_parent, cg->layout.companion, &members);
+    if (r < 0 || !members.self || is_root(cg->unified_parent))
         return r < 0 ? error_set(err, r, "cgroup.procs cannot be read: %s", strerror(-r)) : 0;
     snprintf(leaf, sizeof leaf, "%s" LEAF, cg->name);
     if (mkdirat(cg->unified_parent, leaf, 0755) < 0 && errno != EEXIST)
@@ -150,7 +153,13 @@ static int step_aside(struct cgroup *cg, struct error *err) {
                          strerror(-r));
     }
     cg->moved_self = true;
-    return 0;
+    if (!members.companion)
+        return 0;
+    snprintf(pid, sizeof pid, "%d", (int)cg->layout.companion);
+    r = cgroup_write(cg->unified_parent, file, pid);
+    return r < 0 && r != -ESRCH ? error_set(err, r, "process %s cannot be moved to %s/%s: %s", pid,
+                                            cg->layout.own_unified, leaf, strerror(-r))
+                                : 0;
 }
 
 static int enable(struct cgroup *cg, struct error *err) {
@@ -196,14 +205,18 @@ static int set_limits(struct cgroup *cg, const struct cgroup_limits *limits, str
     return r < 0 ? error_set(err, r, "the limit %s cannot be set: %s", file, strerror(-r)) : 0;
 }
 
-int cgroup_v2_make(struct cgroup *cg, const struct cgroup_limits *limits, struct error *err) {
+int cgroup_v2_step_aside(struct cgroup *cg, struct error *err) {
     const char *parent = cg->layout.own_unified;
     cg->unified_parent = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (cg->unified_parent < 0)
         return error_set(err, -errno, "%s cannot be opened: %s", parent, strerror(errno));
     int r = step_aside(cg, err);
-    if (r == 0)
-        r = enable(cg, err);
+    return r < 0 ? r : enable(cg, err);
+}
+
+int cgroup_v2_make(struct cgroup *cg, const struct cgroup_limits *limits, struct error *err) {
+    const char *parent = cg->layout.own_unified;
+    int r = cgroup_v2_step_aside(cg, err);
     if (r == 0)
         r = cgroup_make_group(cg->unified_parent, parent, cg->name, &cg->into, err);
     return r < 0 ? r : set_limits(cg, limits, err);
@@ -223,6 +236,27 @@ void cgroup_v2_read(struct cgroup *cg, uint64_t *peak, uint64_t *cpu_us, bool *o
         *cpu_us = value;
 }
 
+/* Moves every process of the leaf to the group above it. */
+static void move_up(int parent, const char *leaf) {
+    char text[8192], word[16];
+    pid_t pid;
+    _cleanup_close_ int dir = openat(parent, leaf, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (dir < 0 || cgroup_read_file(dir, "cgroup.procs", text, sizeof text) < 0)
+        return;
+    for (char *at = text; (pid = cgroup_next_pid(&at)) > 0;) {
+        snprintf(word, sizeof word, "%d", (int)pid);
+        cgroup_write(parent, "cgroup.procs", word);
+    }
+}
+
+/* This process has left its leaf. A companion, and what that has started since, has not. */
+static int leave_with_others(int parent, const char *leaf) {
+    if (unlinkat(parent, leaf, AT_REMOVEDIR) == 0)
+        return 0;
+    move_up(parent, leaf);
+    return unlinkat(parent, leaf, AT_REMOVEDIR) == 0 ? 0 : -errno;
+}
+
 /* Undoes what cgroup_v2_make did to the parent, in the opposite order. */
 int cgroup_v2_remove(struct cgroup *cg, struct error *err) {
     int result = 0;
@@ -240,8 +274,8 @@ int cgroup_v2_remove(struct cgroup *cg, struct error *err) {
         char leaf[80];
         snprintf(leaf, sizeof leaf, "%s" LEAF, cg->name);
         int r = cgroup_write(cg->unified_parent, "cgroup.procs", "0");
-        if (r == 0 && unlinkat(cg->unified_parent, leaf, AT_REMOVEDIR) < 0)
-            r = -errno;
+        if (r == 0)
+            r = leave_with_others(cg->unified_parent, leaf);
         if (r < 0)
             result = error_set(err, r, "the control group %s/%s cannot be left: %s",
                                cg->layout.own_unified, leaf, strerror(-r));
@@ -261,29 +295,53 @@ int cgroup_v2_leaf(const struct cgroup_layout *layout, const char *name, char *p
     return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : length;
 }
 
-static bool has_groups(const char *path) {
+/* Whether the group has groups below it, but for the one named. */
+static bool has_groups(const char *path, const char *besides) {
     _cleanup_closedir_ DIR *folder = opendir(path);
     struct dirent *entry;
     while (folder && (entry = readdir(folder)))
-        if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
+        if (entry->d_type == DT_DIR && entry->d_name[0] != '.' &&
+            strcmp(entry->d_name, besides) != 0)
             return true;
     return false;
 }
 
-void cgroup_v2_swept(const char *path) {
+bool cgroup_v2_is_leaf(const char *path) {
+    size_t length = strlen(path), tail = sizeof LEAF - 1;
+    return length > tail && strcmp(path + length - tail, LEAF) == 0;
+}
+
+/* Gives the parent of the leaf back what cgroup_v2_make changed. Returns the parent's
+ * descriptor, or -EBUSY where it still has other groups, which would lose their limits. */
+static int free_parent(const char *path) {
     char parent[640];
     const char *last = strrchr(path, '/');
-    size_t length = strlen(path), tail = sizeof LEAF - 1;
-    if (!last || length < tail || strcmp(path + length - tail, LEAF) != 0)
-        return;
+    if (!last || (size_t)(last - path) >= sizeof parent)
+        return -EINVAL;
     snprintf(parent, sizeof parent, "%.*s", (int)(last - path), path);
-    _cleanup_close_ int dir = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    /* A group that is still there would lose its limits. */
-    if (dir < 0 || has_groups(parent))
-        return;
+    if (has_groups(parent, last + 1))
+        return -EBUSY;
+    int dir = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return -errno;
     for (int i = 0; i < CGROUP_CPUACCT; i++) {
         char word[16];
         snprintf(word, sizeof word, "-%s", cgroup_names[i]);
         cgroup_write(dir, "cgroup.subtree_control", word);
     }
+    return dir;
+}
+
+int cgroup_v2_leave(const char *path) {
+    _cleanup_close_ int parent = free_parent(path);
+    if (parent < 0)
+        return parent;
+    move_up(parent, strrchr(path, '/') + 1);
+    return 0;
+}
+
+void cgroup_v2_swept(const char *path) {
+    int parent = cgroup_v2_is_leaf(path) ? free_parent(path) : -EBADF;
+    if (parent >= 0)
+        close(parent);
 }

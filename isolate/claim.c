@@ -66,12 +66,13 @@ static int mark(int fd, uint32_t block, unsigned char used) {
     return pwrite(fd, &used, 1, block) == 1 ? 0 : -EIO;
 }
 
-/* The holder of block died: its groups are killed and removed. The lock is held. */
-static void sweep(int fd, uint32_t block) {
+/* The holder of block died: its groups are killed and removed. The lock is held. Returns
+ * whether nothing is left; else it is tried again by the next. */
+static bool sweep(int fd, uint32_t block) {
     char record[CLAIM_RECORD];
     ssize_t length = pread(fd, record, sizeof record - 1, record_offset(block));
     if (length < 0)
-        return;
+        return false;
     record[length] = 0;
     bool clean = true;
     /* Last made, first removed. */
@@ -82,8 +83,7 @@ static void sweep(int fd, uint32_t block) {
             clean = false;
         *(line ? line : record) = 0;
     }
-    if (clean)
-        mark(fd, block, 0);
+    return clean && mark(fd, block, 0) == 0;
 }
 
 int claim_take(struct claim *claim, const char *run_dir, uint32_t blocks, struct error *err) {
@@ -103,9 +103,8 @@ int claim_take(struct claim *claim, const char *run_dir, uint32_t blocks, struct
         bool wanted = !taken && block < blocks;
         if ((!used[block] && !wanted) || lock_block(fd, block, F_WRLCK) < 0)
             continue;
-        if (used[block])
-            sweep(fd, block);
-        if (wanted) {
+        bool free = !used[block] || sweep(fd, block);
+        if (wanted && free) {
             claim->block = block;
             taken = true;
         } else {

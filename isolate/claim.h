@@ -26,7 +26,8 @@ struct claim {
 /* Takes the lowest free block below `blocks`. run_dir is the directory that holds
  * the file: made if missing, 0755 for root and 0700 otherwise; another owner or a
  * group- or world-writable mode is an error. Blocks whose holder died are swept:
- * their recorded groups are killed and removed. Returns 0, -EBUSY when all are
+ * their recorded groups are killed and removed; one of which something stays is not
+ * taken. Returns 0, -EBUSY when all are
  * taken, or another negative errno with err. */
 int claim_take(struct claim *claim, const char *run_dir, uint32_t blocks, struct error *err);
 

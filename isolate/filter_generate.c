@@ -1,5 +1,6 @@
-/* Writes the seccomp filters as C tables, PREFIX_x86_64 and PREFIX_aarch64, while
- * fnrun is built:
+/* Writes the seccomp filters as C tables while fnrun is built: the ordinary ones,
+ * PREFIX_x86_64 and PREFIX_aarch64, and the zygote's, PREFIX_zygote_x86_64 and
+ * PREFIX_zygote_aarch64:
  *
  *     filter_generate PREFIX [REACH] > filter_data.h
  *
@@ -28,6 +29,7 @@
 #include "isolate/filter_rules.h"
 
 #define NUMBERS   1024 /* above every number of a call; checked */
+#define TRIED     480  /* the kernel tries the numbers that it knows: so many, by now */
 #define X32_BIT   0x40000000u
 #define UNDECIDED 0xff
 #define CHECKED   FILTER_VERDICTS /* answers from here on: the call's checks, by index */
@@ -85,20 +87,49 @@ static void answer_call(const struct architecture *arch, unsigned char answers[N
     answers[number] = (unsigned char)answer;
 }
 
-static void answer_all(const struct architecture *arch, unsigned char answers[NUMBERS]) {
+/* The checks of both tables in one, so that an answer can name one. */
+#define CHECKS (FILTER_COUNT(filter_checks) + FILTER_COUNT(filter_zygote_checks))
+static struct filter_check checks[CHECKS];
+
+static void join_checks(void) {
+    memcpy(checks, filter_checks, sizeof filter_checks);
+    memcpy(checks + FILTER_COUNT(filter_checks), filter_zygote_checks, sizeof filter_zygote_checks);
+}
+
+/* Whether this check is for the same call as the one before it, in the same table. */
+static bool continues(size_t check) {
+    return check > 0 && check < CHECKS && check != FILTER_COUNT(filter_checks) &&
+           strcmp(checks[check].call, checks[check - 1].call) == 0;
+}
+
+static void answer_rows(const struct architecture *arch, unsigned char answers[NUMBERS],
+                        const struct filter_group *groups, size_t group_count, size_t first_check,
+                        size_t check_end) {
     memset(answers, UNDECIDED, NUMBERS);
-    for (size_t i = 0; i < FILTER_COUNT(filter_groups); i++) {
-        char *calls = strdup(filter_groups[i].calls), *rest = calls;
+    for (size_t i = 0; i < group_count; i++) {
+        char *calls = strdup(groups[i].calls), *rest = calls;
         for (char *call; calls && (call = strtok_r(rest, " ", &rest));)
-            answer_call(arch, answers, call, filter_groups[i].verdict);
+            answer_call(arch, answers, call, groups[i].verdict);
         free(calls);
     }
-    for (unsigned i = 0; i < FILTER_COUNT(filter_checks); i++)
-        if (i == 0 || strcmp(filter_checks[i].call, filter_checks[i - 1].call) != 0)
-            answer_call(arch, answers, filter_checks[i].call, CHECKED + i);
-    for (size_t number = 0; number < NUMBERS; number++)
+    for (size_t i = first_check; i < check_end; i++)
+        if (!continues(i))
+            answer_call(arch, answers, checks[i].call, CHECKED + (unsigned)i);
+}
+
+static void answer_all(const struct architecture *arch, unsigned char answers[NUMBERS],
+                       bool zygote) {
+    unsigned char instead[NUMBERS];
+    answer_rows(arch, answers, filter_groups, FILTER_COUNT(filter_groups), 0,
+                FILTER_COUNT(filter_checks));
+    answer_rows(arch, instead, filter_zygote_groups, FILTER_COUNT(filter_zygote_groups),
+                FILTER_COUNT(filter_checks), CHECKS);
+    for (size_t number = 0; number < NUMBERS; number++) {
+        if (zygote && instead[number] != UNDECIDED)
+            answers[number] = instead[number];
         if (answers[number] == UNDECIDED)
             answers[number] = FILTER_ENOSYS;
+    }
 }
 
 /* --- ranges, and the cheapest tree over them --------------------------------------- */
@@ -128,8 +159,10 @@ static void make_ranges(const struct architecture *arch, const unsigned char ans
         add_range(UINT32_MAX, FILTER_ENOSYS); /* -1: no call of any kind, as a tracer skips one */
     }
     for (size_t i = 0; i < range_count; i++) {
-        uint32_t end = i + 1 < range_count ? ranges[i + 1].first : ranges[i].first + 1;
-        ranges[i].weight = ranges[i].first < NUMBERS && end <= NUMBERS ? end - ranges[i].first : 1;
+        uint32_t end = i + 1 < range_count ? ranges[i + 1].first : NUMBERS;
+        if (end > TRIED)
+            end = TRIED;
+        ranges[i].weight = ranges[i].first < end ? end - ranges[i].first : 1;
     }
 }
 
@@ -189,21 +222,27 @@ static unsigned place_jump(uint16_t test, uint32_t value, unsigned yes, unsigned
 }
 
 static unsigned verdict_place[FILTER_VERDICTS];
-static unsigned check_place[FILTER_COUNT(filter_checks)];
+static unsigned check_place[CHECKS];
 
-static void place_verdicts(void) {
+static void place_verdicts(bool zygote) {
     static const uint32_t returned[FILTER_VERDICTS] = {
-        [FILTER_ALLOW] = SECCOMP_RET_ALLOW,           [FILTER_EPERM] = SECCOMP_RET_ERRNO | EPERM,
-        [FILTER_ENOSYS] = SECCOMP_RET_ERRNO | ENOSYS, [FILTER_NOTHING] = SECCOMP_RET_ERRNO | 0,
+        [FILTER_ALLOW] = SECCOMP_RET_ALLOW,
+        [FILTER_EPERM] = SECCOMP_RET_ERRNO | EPERM,
+        [FILTER_ENOSYS] = SECCOMP_RET_ERRNO | ENOSYS,
+        [FILTER_NOTHING] = SECCOMP_RET_ERRNO | 0,
         [FILTER_KILL] = SECCOMP_RET_KILL_PROCESS,
+        [FILTER_NOTIFY] = SECCOMP_RET_USER_NOTIF,
+        [FILTER_EOPNOTSUPP] = SECCOMP_RET_ERRNO | EOPNOTSUPP,
     };
-    for (unsigned i = 0; i < FILTER_VERDICTS; i++)
+    for (unsigned i = 0; i < (zygote ? FILTER_VERDICTS : FILTER_NOTIFY); i++)
         verdict_place[i] = place((struct sock_filter)BPF_STMT(BPF_RET | BPF_K, returned[i]));
 }
 
 static unsigned place_check(const struct filter_check *check, unsigned passed) {
-    unsigned refused = verdict_place[FILTER_EPERM];
-    unsigned found = check->how == FILTER_ONE_OF ? passed : refused;
+    unsigned refused = verdict_place[check->otherwise];
+    unsigned found = check->how == FILTER_ONE_OF    ? passed
+                     : check->how == FILTER_NONE_OF ? refused
+                                                    : verdict_place[FILTER_ALLOW];
     unsigned next = check->how == FILTER_ONE_OF ? refused : passed;
     if (check->count == 0 || check->count > FILTER_VALUES)
         fail("a check of %s has %u values", check->call, check->count);
@@ -219,12 +258,17 @@ static unsigned place_check(const struct filter_check *check, unsigned passed) {
     return place_load(offsetof(struct seccomp_data, args) + 8 * check->argument);
 }
 
-static void place_checks(void) {
-    for (size_t i = FILTER_COUNT(filter_checks); i-- > 0;) {
-        bool more = i + 1 < FILTER_COUNT(filter_checks) &&
-                    strcmp(filter_checks[i].call, filter_checks[i + 1].call) == 0;
+/* Those that are some number's answer. */
+static void place_checks(const unsigned char answers[NUMBERS]) {
+    for (size_t i = CHECKS; i-- > 0;) {
+        size_t first = i;
+        while (continues(first))
+            first--;
+        if (!memchr(answers, CHECKED + (int)first, NUMBERS))
+            continue;
+        bool more = continues(i + 1);
         check_place[i] =
-            place_check(&filter_checks[i], more ? check_place[i + 1] : verdict_place[FILTER_ALLOW]);
+            place_check(&checks[i], more ? check_place[i + 1] : verdict_place[FILTER_ALLOW]);
     }
 }
 
@@ -238,10 +282,11 @@ static unsigned place_search(size_t first, size_t last) {
     return place_jump(BPF_JGE, ranges[right].first, above, below);
 }
 
-static void place_program(const struct architecture *arch) {
+static void place_program(const struct architecture *arch, const unsigned char answers[NUMBERS],
+                          bool zygote) {
     placed = 0;
-    place_verdicts();
-    place_checks();
+    place_verdicts(zygote);
+    place_checks(answers);
     unsigned search = place_search(0, range_count - 1);
     if (search != placed)
         fail("there is one answer for every number"); /* the load below must run into it */
@@ -250,13 +295,14 @@ static void place_program(const struct architecture *arch) {
     place_load(offsetof(struct seccomp_data, arch));
 }
 
-static void write_filter(const struct architecture *arch, const char *prefix) {
+static void write_filter(const struct architecture *arch, const char *prefix, bool zygote) {
     unsigned char answers[NUMBERS];
-    answer_all(arch, answers);
+    answer_all(arch, answers, zygote);
     make_ranges(arch, answers);
     plan_search();
-    place_program(arch);
-    printf("static const struct sock_filter %s_%s[] = {\n", prefix, arch->name);
+    place_program(arch, answers, zygote);
+    printf("static const struct sock_filter %s_%s%s[] = {\n", prefix, zygote ? "zygote_" : "",
+           arch->name);
     for (unsigned i = placed; i-- > 0;)
         printf("    {0x%02x, %3u, %3u, 0x%08x},\n", program[i].code, program[i].jt, program[i].jf,
                program[i].k);
@@ -270,8 +316,11 @@ int main(int argc, char **argv) {
         fail("usage: filter_generate PREFIX [REACH, 8 to 255] > FILE");
     printf("/* Made by isolate/filter_generate.c from isolate/filter_rules.h. */\n#include "
            "<linux/filter.h>\n\n");
-    for (size_t i = 0; i < FILTER_COUNT(architectures); i++)
-        write_filter(&architectures[i], argv[1]);
+    join_checks();
+    for (size_t i = 0; i < FILTER_COUNT(architectures); i++) {
+        write_filter(&architectures[i], argv[1], false);
+        write_filter(&architectures[i], argv[1], true);
+    }
     if (fflush(stdout) != 0 || ferror(stdout))
         fail("cannot write: %s", strerror(errno));
     return 0;

@@ -1,6 +1,7 @@
 /* What a sandboxed process may ask of the kernel. This is the whole policy: the
- * generator writes the embedded program from it, and the unit test builds the same
- * rules with libseccomp and compares every answer.
+ * generator writes the embedded programs from it, and the unit test builds the same
+ * rules with libseccomp and compares every answer. There are two programs: the
+ * ordinary one, and the zygote's, which is the same but for the overrides at the end.
  *
  *   every call has one group or some checks; what has neither, or has a number
  *   that nobody named yet (a newer kernel's), answers ENOSYS, on which every libc
@@ -27,12 +28,17 @@
 #include <linux/memfd.h>
 #include <linux/prctl.h>
 
+#include "isolate/gate.h"
+
 enum filter_verdict {
     FILTER_ALLOW,
     FILTER_EPERM,   /* refused, as the kernel refuses an unprivileged caller */
     FILTER_ENOSYS,  /* "this kernel has no such call": the caller has another way */
     FILTER_NOTHING, /* answers 0 and does nothing */
     FILTER_KILL,    /* the whole process, by SIGSYS */
+    /* The zygote's program alone: */
+    FILTER_NOTIFY,     /* the keeper decides; until then the caller executes nothing */
+    FILTER_EOPNOTSUPP, /* as a file system that lacks it: the caller has another way */
     FILTER_VERDICTS
 };
 
@@ -141,18 +147,20 @@ static const struct filter_group filter_groups[] = {
  * unsigned int or a word of flags below 2^32 to the kernel, so that comparing 64
  * would let TIOCSTI through with any bit set above them. */
 enum filter_how {
-    FILTER_ONE_OF, /* allowed when (argument & mask) is one of the values */
-    FILTER_NONE_OF /* allowed when it is none of them */
+    FILTER_ONE_OF,  /* passed when (argument & mask) is one of the values */
+    FILTER_NONE_OF, /* passed when it is none of them */
+    FILTER_ENOUGH   /* one of them: allowed, without the checks that follow; else these */
 };
 
 #define FILTER_VALUES 4
 struct filter_check {
-    const char *call; /* several checks of one call stand together: all must pass */
+    const char *call; /* several checks of one call stand together: all must be passed */
     unsigned argument;
     uint32_t mask;
     enum filter_how how;
     unsigned count;
     uint32_t values[FILTER_VALUES];
+    enum filter_verdict otherwise; /* when it is not passed */
 };
 
 /* CLONE_NEWTIME (0x80) is not here: it lies in the byte that clone(2) takes for the
@@ -168,31 +176,78 @@ struct filter_check {
 #define FILTER_ALL           0xffffffff /* every bit is looked at */
 
 static const struct filter_check filter_checks[] = {
-    {"clone", 0, FILTER_CLONE_REFUSED, FILTER_ONE_OF, 1, {0}},
+    {"clone", 0, FILTER_CLONE_REFUSED, FILTER_ONE_OF, 1, {0}, FILTER_EPERM},
     /* Both put input into a terminal: the caller's shell would run it. */
-    {"ioctl", 1, FILTER_ALL, FILTER_NONE_OF, 2, {TIOCSTI, FILTER_TIOCLINUX}},
+    {"ioctl", 1, FILTER_ALL, FILTER_NONE_OF, 2, {TIOCSTI, FILTER_TIOCLINUX}, FILTER_EPERM},
     /* No AF_NETLINK, AF_PACKET, AF_VSOCK (it passes every network namespace), AF_ALG
      * or any family whose module the kernel would load on demand. The low four bits
      * of the type without raw ones, and without SOCK_PACKET, which turns an AF_INET
      * socket into an AF_PACKET one. */
-    {"socket", 0, FILTER_ALL, FILTER_ONE_OF, 3, {AF_UNIX, AF_INET, AF_INET6}},
-    {"socket", 1, 0xf, FILTER_ONE_OF, 3, {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET}},
-    {"socketpair", 0, FILTER_ALL, FILTER_ONE_OF, 1, {AF_UNIX}},
+    {"socket", 0, FILTER_ALL, FILTER_ONE_OF, 3, {AF_UNIX, AF_INET, AF_INET6}, FILTER_EPERM},
+    {"socket", 1, 0xf, FILTER_ONE_OF, 3, {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET}, FILTER_EPERM},
+    {"socketpair", 0, FILTER_ALL, FILTER_ONE_OF, 1, {AF_UNIX}, FILTER_EPERM},
     /* No devices; 0 means a regular file. */
-    {"mknod", 1, S_IFMT, FILTER_ONE_OF, 4, {0, S_IFREG, S_IFIFO, S_IFSOCK}},
-    {"mknodat", 2, S_IFMT, FILTER_ONE_OF, 4, {0, S_IFREG, S_IFIFO, S_IFSOCK}},
+    {"mknod", 1, S_IFMT, FILTER_ONE_OF, 4, {0, S_IFREG, S_IFIFO, S_IFSOCK}, FILTER_EPERM},
+    {"mknodat", 2, S_IFMT, FILTER_ONE_OF, 4, {0, S_IFREG, S_IFIFO, S_IFSOCK}, FILTER_EPERM},
     /* Huge pages come from a pool of the machine's and are not charged to the slot's
      * memory limit. Transparent ones are, and stay. */
-    {"mmap", 3, MAP_HUGETLB, FILTER_ONE_OF, 1, {0}},
-    {"memfd_create", 1, MFD_HUGETLB, FILTER_ONE_OF, 1, {0}},
+    {"mmap", 3, MAP_HUGETLB, FILTER_ONE_OF, 1, {0}, FILTER_EPERM},
+    {"memfd_create", 1, MFD_HUGETLB, FILTER_ONE_OF, 1, {0}, FILTER_EPERM},
     /* A core-scheduling cookie of its own keeps everybody else off the sibling
      * hyperthread, time that no cpu limit counts. */
-    {"prctl", 0, FILTER_ALL, FILTER_NONE_OF, 2, {PR_SET_MM, FILTER_PR_SCHED_CORE}},
+    {"prctl", 0, FILTER_ALL, FILTER_NONE_OF, 2, {PR_SET_MM, FILTER_PR_SCHED_CORE}, FILTER_EPERM},
+};
+
+/* --- the zygote's program ------------------------------------------------------------
+ *
+ * Trusted code loads it before the runtime's first instruction; all copies of the
+ * zygote inherit it. Each row takes the place of all that is said above of the call.
+ *
+ * What is notified the keeper judges by its scalar arguments alone, which cannot change
+ * behind its back: it may let the very call go on. */
+static const struct filter_group filter_zygote_groups[] = {
+    {FILTER_NOTIFY, "the gate: freezing until the keeper answers", "fnrun_gate"},
+    {FILTER_NOTIFY, "entering the slot's namespaces, each of them once", "setns"},
+    {FILTER_NOTIFY, "becoming the slot's id, once (the zygote has the capability)",
+     "setuid setgid setreuid setregid setresuid setresgid"},
+    {FILTER_NOTIFY, "IPC objects, whose counters go on: the slot is not used again",
+     "shmget semget msgget mq_open"},
+    /* The zygote could take an id that is not the slot's, and there is no honest use:
+     * its copies have no capabilities, and may not do it anyway. */
+    {FILTER_EPERM, "parts of becoming another id", "setfsuid setfsgid setgroups"},
+    /* It can do what open is kept from below, and libc has no wrapper for it. */
+    {FILTER_ENOSYS, "flags in memory, where the filter cannot look", "openat2"},
+};
+
+#define FILTER_NAMESPACES  (FILTER_CLONE_REFUSED & ~(uint32_t)CLONE_PARENT)
+#define FILTER_CLONE_SHARE ((uint32_t)(CLONE_FILES | CLONE_FS | CLONE_IO | CLONE_SYSVSEM))
+#define FILTER_O_TMPFILE   020000000 /* __O_TMPFILE: O_TMPFILE without O_DIRECTORY */
+
+static const struct filter_check filter_zygote_checks[] = {
+    /* A new process shares nothing with the one it was copied from, which keeps no
+     * descriptor of it; the memory of a vfork is the exception, since the parent waits.
+     * Threads share all, and the keeper counts them. CLONE_PARENT makes a child of the
+     * keeper's: each slot's copy and each event's process are made so, when the keeper
+     * asked for one, never else. */
+    {"clone", 0, FILTER_NAMESPACES | CLONE_PIDFD, FILTER_ONE_OF, 1, {0}, FILTER_EPERM},
+    {"clone", 0, CLONE_THREAD, FILTER_ENOUGH, 1, {CLONE_THREAD}, FILTER_EPERM},
+    {"clone", 0, FILTER_CLONE_SHARE, FILTER_ONE_OF, 1, {0}, FILTER_EPERM},
+    {"clone", 0, CLONE_VM | CLONE_VFORK, FILTER_NONE_OF, 1, {CLONE_VM}, FILTER_EPERM},
+    {"clone", 0, CLONE_PARENT, FILTER_ONE_OF, 1, {0}, FILTER_NOTIFY},
+    /* A file without a name takes one of a tmpfs's inode numbers, which are not given
+     * again, and leaves no mark on the times and counts that prove /tmp untouched. */
+    {"open", 1, FILTER_O_TMPFILE, FILTER_ONE_OF, 1, {0}, FILTER_EOPNOTSUPP},
+    {"openat", 2, FILTER_O_TMPFILE, FILTER_ONE_OF, 1, {0}, FILTER_EOPNOTSUPP},
+    /* Of the families and types that are allowed, those that leave counters and ports in
+     * the network namespace: the slot is not used again. */
+    {"socket", 0, FILTER_ALL, FILTER_ONE_OF, 3, {AF_UNIX, AF_INET, AF_INET6}, FILTER_EPERM},
+    {"socket", 1, 0xf, FILTER_ONE_OF, 3, {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET}, FILTER_EPERM},
+    {"socket", 0, FILTER_ALL, FILTER_ONE_OF, 1, {AF_UNIX}, FILTER_NOTIFY},
 };
 
 /* Calls that the oldest supported libseccomp (2.5.0) may not know by name. Numbers
  * from 403 on are the same on every architecture; a libseccomp that knows the name
- * must agree, or the build fails. */
+ * must agree, or the build fails. The gate is no call of the kernel's. */
 struct filter_number {
     const char *call;
     int number;
@@ -200,24 +255,41 @@ struct filter_number {
 };
 
 static const struct filter_number filter_numbers[] = {
+    {"fnrun_gate", GATE_CALL, NULL},
     {"uretprobe", 335, "x86_64"}, /* both are called by a trampoline of the kernel's, */
     {"uprobe", 336, "x86_64"},    /* in whatever process the administrator traces */
-    {"faccessat2", 439, NULL},        {"process_madvise", 440, NULL},
-    {"epoll_pwait2", 441, NULL},      {"mount_setattr", 442, NULL},
-    {"quotactl_fd", 443, NULL},       {"landlock_create_ruleset", 444, NULL},
-    {"landlock_add_rule", 445, NULL}, {"landlock_restrict_self", 446, NULL},
-    {"memfd_secret", 447, NULL},      {"process_mrelease", 448, NULL},
-    {"futex_waitv", 449, NULL},       {"set_mempolicy_home_node", 450, NULL},
-    {"cachestat", 451, NULL},         {"fchmodat2", 452, NULL},
-    {"map_shadow_stack", 453, NULL},  {"futex_wake", 454, NULL},
-    {"futex_wait", 455, NULL},        {"futex_requeue", 456, NULL},
-    {"statmount", 457, NULL},         {"listmount", 458, NULL},
-    {"lsm_get_self_attr", 459, NULL}, {"lsm_set_self_attr", 460, NULL},
-    {"lsm_list_modules", 461, NULL},  {"mseal", 462, NULL},
-    {"setxattrat", 463, NULL},        {"getxattrat", 464, NULL},
-    {"listxattrat", 465, NULL},       {"removexattrat", 466, NULL},
-    {"open_tree_attr", 467, NULL},    {"file_getattr", 468, NULL},
-    {"file_setattr", 469, NULL},      {"listns", 470, NULL},
+    {"faccessat2", 439, NULL},
+    {"process_madvise", 440, NULL},
+    {"epoll_pwait2", 441, NULL},
+    {"mount_setattr", 442, NULL},
+    {"quotactl_fd", 443, NULL},
+    {"landlock_create_ruleset", 444, NULL},
+    {"landlock_add_rule", 445, NULL},
+    {"landlock_restrict_self", 446, NULL},
+    {"memfd_secret", 447, NULL},
+    {"process_mrelease", 448, NULL},
+    {"futex_waitv", 449, NULL},
+    {"set_mempolicy_home_node", 450, NULL},
+    {"cachestat", 451, NULL},
+    {"fchmodat2", 452, NULL},
+    {"map_shadow_stack", 453, NULL},
+    {"futex_wake", 454, NULL},
+    {"futex_wait", 455, NULL},
+    {"futex_requeue", 456, NULL},
+    {"statmount", 457, NULL},
+    {"listmount", 458, NULL},
+    {"lsm_get_self_attr", 459, NULL},
+    {"lsm_set_self_attr", 460, NULL},
+    {"lsm_list_modules", 461, NULL},
+    {"mseal", 462, NULL},
+    {"setxattrat", 463, NULL},
+    {"getxattrat", 464, NULL},
+    {"listxattrat", 465, NULL},
+    {"removexattrat", 466, NULL},
+    {"open_tree_attr", 467, NULL},
+    {"file_getattr", 468, NULL},
+    {"file_setattr", 469, NULL},
+    {"listns", 470, NULL},
 };
 
 #define FILTER_COUNT(table) (sizeof(table) / sizeof *(table))

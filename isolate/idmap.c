@@ -13,6 +13,7 @@
 #include "isolate/file.h"
 
 #define SUBID_MAX (1 << 20) /* bytes of /etc/subuid that are read */
+#define EXTENTS   3         /* of the longest map that is written here */
 
 struct range {
     char owner[64];
@@ -238,16 +239,34 @@ static int write_map(pid_t pid, const char *file, const char *text, struct error
     return 0;
 }
 
-/* newuidmap PID 0 SELF 1 1000 SUBORDINATE 1, and the same for groups. */
-static int run_helper(const char *program, pid_t pid, uint32_t self, uint32_t subordinate,
+struct extent { /* of a map: `count` ids from `inside` on are those from `outside` on */
+    uint32_t inside, outside, count;
+};
+
+static int write_extents(pid_t pid, const char *file, const struct extent *extents, int count,
+                         struct error *err) {
+    char text[EXTENTS * 36];
+    size_t used = 0;
+    for (int i = 0; i < count; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%u %u %u\n", extents[i].inside,
+                                 extents[i].outside, extents[i].count);
+    return write_map(pid, file, text, err);
+}
+
+/* newuidmap PID INSIDE OUTSIDE COUNT ..., and the same for groups. */
+static int run_helper(const char *program, pid_t pid, const struct extent *extents, int count,
                       struct error *err) {
-    char texts[3][16];
-    snprintf(texts[0], sizeof texts[0], "%d", (int)pid);
-    snprintf(texts[1], sizeof texts[1], "%u", self);
-    snprintf(texts[2], sizeof texts[2], "%u", subordinate);
-    char *arguments[] = {(char *)program, texts[0], "0", texts[1], "1",
-                         "1000",          texts[2], "1", NULL};
+    char texts[1 + 3 * EXTENTS][12];
+    char *arguments[3 + 3 * EXTENTS] = {(char *)program, texts[0]};
     char *environment[] = {NULL};
+    snprintf(texts[0], sizeof texts[0], "%d", (int)pid);
+    for (int i = 0; i < count; i++) {
+        const uint32_t numbers[] = {extents[i].inside, extents[i].outside, extents[i].count};
+        for (int k = 0; k < 3; k++) {
+            snprintf(texts[1 + 3 * i + k], sizeof texts[0], "%u", numbers[k]);
+            arguments[2 + 3 * i + k] = texts[1 + 3 * i + k];
+        }
+    }
     pid_t child;
     int status;
     int r = posix_spawn(&child, program, NULL, NULL, arguments, environment);
@@ -257,38 +276,93 @@ static int run_helper(const char *program, pid_t pid, uint32_t self, uint32_t su
         if (errno != EINTR)
             return error_set(err, -errno, "%s: wait: %s", program, strerror(errno));
     if (!WIFEXITED(status) || WEXITSTATUS(status))
-        return error_set(err, -EPERM,
-                         "%s refused the map 0:%u, 1000:%u (its own words stand above)", program,
-                         self, subordinate);
+        return error_set(err, -EPERM, "%s refused the map 0:%u, %u:%u (its own words stand above)",
+                         program, extents[0].outside, extents[1].inside, extents[1].outside);
     return 0;
 }
 
-int idmap_write(const struct idmap *ids, uint32_t block, pid_t pid, struct error *err) {
-    char uids[96], gids[96];
-    int r;
-    switch (ids->kind) {
-    case IDMAP_RANGE: {
-        uint32_t uid = ids->uid_start + block * IDMAP_BLOCK;
-        uint32_t gid = ids->gid_start + block * IDMAP_BLOCK;
-        snprintf(uids, sizeof uids, "0 %u 1\n%d %u 1\n", uid, IDMAP_FUNCTION_ID, uid + 1);
-        snprintf(gids, sizeof gids, "0 %u 1\n%d %u 1\n", gid, IDMAP_FUNCTION_ID, gid + 1);
-        break;
-    }
-    case IDMAP_SUBORDINATE:
-        r = run_helper("/usr/bin/newuidmap", pid, geteuid(), ids->uid_start + block, err);
-        if (r == 0)
-            r = run_helper("/usr/bin/newgidmap", pid, getegid(), ids->gid_start + block, err);
+/* The one id of a single-id map. */
+static int write_single(pid_t pid, struct error *err) {
+    struct extent uid = {IDMAP_FUNCTION_ID, geteuid(), 1};
+    struct extent gid = {IDMAP_FUNCTION_ID, getegid(), 1};
+    /* Without CAP_SETGID outside, the kernel takes a gid map only after this. */
+    int r = write_map(pid, "setgroups", "deny", err);
+    if (r == 0)
+        r = write_extents(pid, "uid_map", &uid, 1, err);
+    return r < 0 ? r : write_extents(pid, "gid_map", &gid, 1, err);
+}
+
+/* Both maps, by the way that this caller has. */
+static int write_both(const struct idmap *ids, pid_t pid, const struct extent *uids,
+                      const struct extent *gids, int count, struct error *err) {
+    bool helped = ids->kind == IDMAP_SUBORDINATE;
+    int r = helped ? run_helper("/usr/bin/newuidmap", pid, uids, count, err)
+                   : write_extents(pid, "uid_map", uids, count, err);
+    if (r < 0)
         return r;
-    default:
-        snprintf(uids, sizeof uids, "%d %u 1\n", IDMAP_FUNCTION_ID, (unsigned)geteuid());
-        snprintf(gids, sizeof gids, "%d %u 1\n", IDMAP_FUNCTION_ID, (unsigned)getegid());
-        /* Without CAP_SETGID outside, the kernel takes a gid map only after this. */
-        r = write_map(pid, "setgroups", "deny", err);
-        if (r < 0)
-            return r;
+    return helped ? run_helper("/usr/bin/newgidmap", pid, gids, count, err)
+                  : write_extents(pid, "gid_map", gids, count, err);
+}
+
+int idmap_write(const struct idmap *ids, uint32_t block, pid_t pid, struct error *err) {
+    if (ids->kind == IDMAP_SINGLE)
+        return write_single(pid, err);
+    struct extent uids[] = {{0, geteuid(), 1}, {IDMAP_FUNCTION_ID, ids->uid_start + block, 1}};
+    struct extent gids[] = {{0, getegid(), 1}, {IDMAP_FUNCTION_ID, ids->gid_start + block, 1}};
+    if (ids->kind == IDMAP_RANGE) {
+        uids[0].outside = ids->uid_start + block * IDMAP_BLOCK;
+        gids[0].outside = ids->gid_start + block * IDMAP_BLOCK;
+        uids[1].outside = uids[0].outside + 1;
+        gids[1].outside = gids[0].outside + 1;
     }
-    r = write_map(pid, "uid_map", uids, err);
-    return r < 0 ? r : write_map(pid, "gid_map", gids, err);
+    return write_both(ids, pid, uids, gids, 2, err);
+}
+
+/* ---- environments ------------------------------------------------------------------ */
+
+uint32_t idmap_environment_blocks(const struct idmap *ids) {
+    uint32_t least = ids->uid_count < ids->gid_count ? ids->uid_count : ids->gid_count;
+    if (ids->kind == IDMAP_RANGE)
+        return ids->blocks;
+    if (ids->kind == IDMAP_SINGLE || least < CLAIM_BLOCKS + IDMAP_BLOCK)
+        return 0;
+    uint32_t blocks = (least - CLAIM_BLOCKS) / IDMAP_BLOCK;
+    return blocks > CLAIM_BLOCKS ? CLAIM_BLOCKS : blocks;
+}
+
+void idmap_environment(const struct idmap *ids, uint32_t block,
+                       struct idmap_environment *environment) {
+    bool own = ids->kind == IDMAP_RANGE;
+    uint32_t first = block * IDMAP_BLOCK + (own ? 0 : CLAIM_BLOCKS);
+    environment->keeper_uid = own ? ids->uid_start + first : geteuid();
+    environment->keeper_gid = own ? ids->gid_start + first : getegid();
+    environment->zygote_uid = ids->uid_start + first + 1;
+    environment->zygote_gid = ids->gid_start + first + 1;
+    environment->slot_uid = environment->zygote_uid + 1;
+    environment->slot_gid = environment->zygote_gid + 1;
+}
+
+int idmap_write_environment(const struct idmap *ids, uint32_t block, pid_t pid, uint32_t slots,
+                            struct error *err) {
+    struct idmap_environment host;
+    if (slots < 1 || slots > IDMAP_SLOTS + 1 || block >= idmap_environment_blocks(ids))
+        return error_set(err, -EOPNOTSUPP, "an environment of %u slots has no ids: %s", slots,
+                         ids->kind == IDMAP_SINGLE ? ids->why_single : "the range is too small");
+    idmap_environment(ids, block, &host);
+    const struct extent uids[] = {{0, host.keeper_uid, 1},
+                                  {IDMAP_ZYGOTE_ID, host.zygote_uid, 1},
+                                  {IDMAP_SLOT_ID, host.slot_uid, slots}};
+    const struct extent gids[] = {{0, host.keeper_gid, 1},
+                                  {IDMAP_ZYGOTE_ID, host.zygote_gid, 1},
+                                  {IDMAP_SLOT_ID, host.slot_gid, slots}};
+    return write_both(ids, pid, uids, gids, EXTENTS, err);
+}
+
+int idmap_write_nested(pid_t pid, uint32_t slots, struct error *err) {
+    const struct extent same[] = {
+        {0, 0, 1}, {IDMAP_ZYGOTE_ID, IDMAP_ZYGOTE_ID, 1}, {IDMAP_SLOT_ID, IDMAP_SLOT_ID, slots}};
+    int r = write_extents(pid, "uid_map", same, EXTENTS, err);
+    return r < 0 ? r : write_extents(pid, "gid_map", same, EXTENTS, err);
 }
 
 const char *idmap_kind_text(int kind) {

@@ -60,7 +60,7 @@ SYS_CHILD static int drop_bounding(void) {
     return 0;
 }
 
-SYS_CHILD static int apply_limits(const struct lockdown *lockdown) {
+SYS_CHILD int lockdown_limits(const struct lockdown *lockdown) {
     int r = set_limit(RLIMIT_CORE, 0);
     if (r == 0)
         r = set_limit(RLIMIT_NOFILE, lockdown->open_files);
@@ -102,7 +102,7 @@ SYS_CHILD int lockdown_apply(const struct lockdown *lockdown, const char **step)
         sys_call5(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
     TRY("starting a session", sys_call0(SYS_setsid));
     sys_call1(SYS_umask, 022);
-    TRY("setting resource limits", apply_limits(lockdown));
+    TRY("setting resource limits", lockdown_limits(lockdown));
     TRY("setting no_new_privs", sys_call5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     return 0;
 }

@@ -21,6 +21,9 @@ struct lockdown {
  * failed. Returns 0 or a negative errno. */
 int lockdown_apply(const struct lockdown *lockdown, const char **step);
 
+/* The rlimits alone. */
+int lockdown_limits(const struct lockdown *lockdown);
+
 /* Empties the five capability sets but the bounding one. */
 int lockdown_capabilities(void);
 

@@ -22,6 +22,8 @@
 #define PRIVATE_MOUNT (1 << 18) /* MS_PRIVATE */
 #define BASE_ATTR     (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
 #define NODE_ATTR     (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)
+#define PROC_ATTR     (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
+#define TMP_ATTR      (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOATIME)
 
 static const char *const node_names[ROOT_NODES] = {"null", "zero", "full", "random", "urandom"};
 static const char *const node_paths[ROOT_NODES] = {"/dev/null", "/dev/zero", "/dev/full",
@@ -56,8 +58,10 @@ SYS_CHILD static long set_attributes(int mount, uint64_t set, uint64_t clear) {
 
 /* A detached copy of the tree at path, some attributes set and some cleared. */
 SYS_CHILD static int clone_tree_without(int dir, const char *path, uint64_t set, uint64_t clear) {
+    /* An empty path names dir itself. */
     long mount =
-        sys_call3(SYS_open_tree, dir, SYS_PTR(path), TREE_CLONE | TREE_CLOEXEC | AT_RECURSIVE);
+        sys_call3(SYS_open_tree, dir, SYS_PTR(path),
+                  TREE_CLONE | TREE_CLOEXEC | AT_RECURSIVE | (path[0] ? 0 : AT_EMPTY_PATH));
     if (mount < 0)
         return (int)mount;
     long r = set_attributes((int)mount, set, clear);
@@ -82,6 +86,23 @@ SYS_CHILD static int clone_devices(const char *prepared) {
     int dev = clone_tree_without((int)tree, "dev", MOUNT_ATTR_RDONLY | NODE_ATTR, MOUNT_ATTR_NODEV);
     sys_call1(SYS_close, tree);
     return dev;
+}
+
+/* The machine's /proc, for a user namespace yet to come: the kernel lets one mount a /proc
+ * only where one is there that hides nothing, and with no less strict flags than a plain
+ * mount has. root leaves out what is mounted in it; for others the kernel would refuse that. */
+SYS_CHILD static int clone_proc(bool privileged) {
+    long mount = sys_call3(SYS_open_tree, AT_FDCWD, SYS_PTR("/proc"),
+                           TREE_CLONE | TREE_CLOEXEC | (privileged ? 0 : AT_RECURSIVE));
+    if (mount < 0)
+        return (int)mount;
+    /* MOUNT_ATTR_RELATIME, which is 0, in the place of what is set. */
+    long r = set_attributes((int)mount, PROC_ATTR, privileged ? MOUNT_ATTR__ATIME : 0);
+    if (r < 0) {
+        sys_call1(SYS_close, mount);
+        return (int)r;
+    }
+    return (int)mount;
 }
 
 SYS_CHILD static long attach(int mount, int dir, const char *path) {
@@ -111,6 +132,7 @@ const struct root_trees root_no_trees = {
     .usr = -EBADF,
     .task = -EBADF,
     .dev = -EBADF,
+    .proc = -EBADF,
     .extra = {[0 ... ROOT_EXTRA - 1] = -EBADF},
     .nodes = {[0 ... ROOT_NODES - 1] = -EBADF},
 };
@@ -136,7 +158,11 @@ SYS_CHILD int root_open(const struct root_spec *spec, struct root_trees *trees, 
     for (int i = 0; i < ROOT_NODES && !spec->own_devices; i++)
         trees->nodes[i] =
             TRY("opening a device in /dev", clone_tree(AT_FDCWD, node_paths[i], NODE_ATTR));
-    trees->task = TRY("opening the function's folder", clone_tree(AT_FDCWD, spec->task, BASE_ATTR));
+    trees->task = TRY("opening the function's folder",
+                      spec->task_is_open ? clone_tree(spec->task_fd, "", BASE_ATTR)
+                                         : clone_tree(AT_FDCWD, spec->task, BASE_ATTR));
+    if (spec->machine_proc)
+        trees->proc = TRY("opening the machine's /proc", clone_proc(spec->privileged));
     return 0;
 }
 
@@ -151,6 +177,7 @@ SYS_CHILD void root_close(struct root_trees *trees) {
     close_one(&trees->dev);
     close_one(&trees->usr);
     close_one(&trees->task);
+    close_one(&trees->proc);
     for (int i = 0; i < ROOT_EXTRA; i++)
         close_one(&trees->extra[i]);
     for (int i = 0; i < ROOT_NODES; i++)
@@ -183,35 +210,36 @@ SYS_CHILD static bool is_readable(int proc, const char *name) {
     return sys_call3(SYS_faccessat, proc, SYS_PTR(name), R_OK) == 0;
 }
 
-SYS_CHILD static int mask_proc(int proc, const struct root_trees *trees, const char **step) {
+SYS_CHILD static int mask_proc(int proc, int root, const char **step) {
     for (size_t i = 0; i < sizeof masked_files / sizeof *masked_files; i++) {
         if (!is_readable(proc, masked_files[i]))
             continue;
-        int null = TRY("masking a file in /proc",
-                       sys_call3(SYS_open_tree, trees->prepared, SYS_PTR("dev/null"),
-                                 TREE_CLONE | TREE_CLOEXEC));
+        int null =
+            TRY("masking a file in /proc",
+                sys_call3(SYS_open_tree, root, SYS_PTR("dev/null"), TREE_CLONE | TREE_CLOEXEC));
         TRY("masking a file in /proc", attach(null, proc, masked_files[i]));
         sys_call1(SYS_close, null);
     }
     for (size_t i = 0; i < sizeof masked_directories / sizeof *masked_directories; i++) {
         if (!is_readable(proc, masked_directories[i]))
             continue;
-        int empty = TRY(
-            "masking a directory in /proc",
-            sys_call3(SYS_open_tree, trees->prepared, SYS_PTR("run"), TREE_CLONE | TREE_CLOEXEC));
+        /* /run of the image is empty, and read-only. */
+        int empty = TRY("masking a directory in /proc",
+                        sys_call3(SYS_open_tree, root, SYS_PTR("run"), TREE_CLONE | TREE_CLOEXEC));
         TRY("masking a directory in /proc", attach(empty, proc, masked_directories[i]));
         sys_call1(SYS_close, empty);
     }
     return 0;
 }
 
-SYS_CHILD static int attach_proc(const struct root_trees *trees, const char **step) {
+/* root: the directory that is, or will be, /. */
+SYS_CHILD static int attach_proc(int root, const char **step) {
     /* hidepid: only processes of the same id are seen, so not the slot's init. */
     static const char *const options[] = {"hidepid", "2", NULL};
     int proc = TRY("mounting /proc (inside a container with a masked /proc the kernel refuses it)",
                    new_mount("proc", BASE_ATTR | MOUNT_ATTR_NOEXEC, options));
-    TRY("attaching /proc", attach(proc, trees->prepared, "proc"));
-    int r = mask_proc(proc, trees, step);
+    TRY("attaching /proc", attach(proc, root, "proc"));
+    int r = mask_proc(proc, root, step);
     sys_call1(SYS_close, proc);
     return r;
 }
@@ -228,15 +256,13 @@ SYS_CHILD static char *put_number(char *at, uint64_t value) {
     return at;
 }
 
-SYS_CHILD static int attach_tmp(const struct root_spec *spec, const struct root_trees *trees,
-                                const char **step) {
+SYS_CHILD static int attach_tmp(int root, uint64_t bytes, const char **step) {
     char size[24];
     /* 0 means no limit to tmpfs: an empty /tmp is the smallest one instead. */
-    put_number(size, spec->tmp_bytes ? spec->tmp_bytes : 1);
+    put_number(size, bytes ? bytes : 1);
     const char *options[] = {"size", size, "mode", "1777", NULL};
-    int tmp = TRY("mounting the tmpfs on /tmp",
-                  new_mount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, options));
-    TRY("attaching /tmp", attach(tmp, trees->prepared, "tmp"));
+    int tmp = TRY("mounting the tmpfs on /tmp", new_mount("tmpfs", TMP_ATTR, options));
+    TRY("attaching /tmp", attach(tmp, root, "tmp"));
     sys_call1(SYS_close, tmp);
     return 0;
 }
@@ -255,8 +281,8 @@ SYS_CHILD static int attach_devices(const struct root_trees *trees, const char *
     return 0;
 }
 
-SYS_CHILD int root_enter(const struct root_spec *spec, const struct root_trees *trees,
-                         const char **step) {
+SYS_CHILD int root_attach(const struct root_spec *spec, const struct root_trees *trees,
+                          const char **step) {
     /* The tree is attached over itself: pivot_root wants a mount point, and the
      * clone becomes one only where it is put. */
     TRY("attaching the prepared root", attach(trees->prepared, AT_FDCWD, spec->prepared));
@@ -267,18 +293,15 @@ SYS_CHILD int root_enter(const struct root_spec *spec, const struct root_trees *
     int r = attach_devices(trees, step);
     if (r < 0)
         return r;
-    if (spec->task_file) {
-        r = attach_task_file(spec, trees, step);
-        if (r < 0)
-            return r;
-    } else {
-        TRY("attaching /var/task", attach(trees->task, trees->prepared, "var/task"));
-    }
-    r = attach_proc(trees, step);
-    if (r == 0)
-        r = attach_tmp(spec, trees, step);
-    if (r < 0)
-        return r;
+    if (trees->proc >= 0)
+        TRY("attaching the machine's /proc", attach(trees->proc, trees->prepared, "proc"));
+    if (spec->task_file)
+        return attach_task_file(spec, trees, step);
+    TRY("attaching /var/task", attach(trees->task, trees->prepared, "var/task"));
+    return 0;
+}
+
+SYS_CHILD int root_pivot(const struct root_trees *trees, const char **step) {
     /* pivot_root(".", ".") stacks the old root on the new one; detaching "." takes
      * the old one away: see pivot_root(2), NOTES. */
     TRY("entering the root", sys_call1(SYS_fchdir, trees->prepared));
@@ -286,4 +309,32 @@ SYS_CHILD int root_enter(const struct root_spec *spec, const struct root_trees *
     TRY("detaching the machine's root", sys_call2(SYS_umount2, SYS_PTR("."), DETACH));
     TRY("entering /", sys_call1(SYS_chdir, SYS_PTR("/")));
     return 0;
+}
+
+SYS_CHILD int root_enter(const struct root_spec *spec, const struct root_trees *trees,
+                         const char **step) {
+    int r = root_attach(spec, trees, step);
+    if (r == 0)
+        r = attach_proc(trees->prepared, step);
+    if (r == 0)
+        r = attach_tmp(trees->prepared, spec->tmp_bytes, step);
+    return r < 0 ? r : root_pivot(trees, step);
+}
+
+SYS_CHILD int root_mount_private(uint64_t tmp_bytes, const char **step) {
+    int root = TRY("opening /", sys_call4(SYS_openat, AT_FDCWD, SYS_PTR("/"),
+                                          O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+    int r = attach_proc(root, step);
+    if (r == 0)
+        r = attach_tmp(root, tmp_bytes, step);
+    sys_call1(SYS_close, root);
+    return r;
+}
+
+SYS_CHILD int root_mount_tmp(uint64_t tmp_bytes, const char **step) {
+    int root = TRY("opening /", sys_call4(SYS_openat, AT_FDCWD, SYS_PTR("/"),
+                                          O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+    int r = attach_tmp(root, tmp_bytes, step);
+    sys_call1(SYS_close, root);
+    return r;
 }

@@ -1,4 +1,4 @@
-#include "runner/run.h"
+#include "runner/conclude.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -6,77 +6,72 @@
 #include <sys/wait.h>
 
 #include "images/json.h"
-#include "runner/failure.h"
 #include "runner/outcome.h"
 
-static void take_result(struct run *run) {
-    struct invocation *invocation = run->invocation;
-    invocation->result = run->reader.payload.data;
-    invocation->result_length = run->reader.payload.length;
-    memset(&run->reader.payload, 0, sizeof run->reader.payload);
-    invocation->outcome = OUTCOME_SUCCESS;
+static void take_result(struct conclusion *end) {
+    end->answer.result = end->reader->payload.data;
+    end->answer.result_length = end->reader->payload.length;
+    memset(&end->reader->payload, 0, sizeof end->reader->payload);
+    end->answer.outcome = OUTCOME_SUCCESS;
 }
 
-static void not_json(struct run *run, const struct json_problem *problem) {
-    bool exec = !run->invocation->plan->frames;
-    failure_set(run->invocation, OUTCOME_NOT_JSON, "The result is not JSON: %s at byte %zu%s",
+static void not_json(struct conclusion *end, const struct json_problem *problem) {
+    failure_set(&end->answer, OUTCOME_NOT_JSON, "The result is not JSON: %s at byte %zu%s",
                 problem->what, problem->offset,
-                exec ? ". For bytes as they are set `output = raw` in [limits] of function.ini"
-                     : "");
+                end->frames ? ""
+                            : ". For bytes as they are set `output = raw` in [limits] of "
+                              "function.ini");
 }
 
 /* A text that an exec printed becomes a JSON string; JSON passes as it is. */
-static void take_output(struct run *run) {
-    struct invocation *invocation = run->invocation;
-    struct json_out *payload = &run->reader.payload;
+static void take_output(struct conclusion *end) {
+    struct json_out *payload = &end->reader->payload;
     struct json_problem problem = {0, "invalid UTF-8"};
-    if (payload->length > run->reader.limit) {
-        run->verdict = OUTCOME_TOO_LARGE;
+    if (payload->length > end->reader->limit) {
+        end->verdict = OUTCOME_TOO_LARGE;
         return;
     }
-    if (invocation->function->output == OUTPUT_RAW ||
-        json_scan(payload->data, payload->length, NULL)) {
-        take_result(run);
+    if (end->function->output == OUTPUT_RAW || json_scan(payload->data, payload->length, NULL)) {
+        take_result(end);
     } else if (!json_is_utf8(payload->data, payload->length, &problem.offset)) {
-        not_json(run, &problem);
+        not_json(end, &problem);
     } else {
         struct json_out text = {0};
         json_put_string(&text, payload->data ? payload->data : "", payload->length);
-        invocation->result = text.data;
-        invocation->result_length = text.length;
-        invocation->outcome = OUTCOME_SUCCESS;
+        end->answer.result = text.data;
+        end->answer.result_length = text.length;
+        end->answer.outcome = OUTCOME_SUCCESS;
     }
 }
 
-static void take_frame(struct run *run, int status) {
-    struct frame_reader *reader = &run->reader;
+static void take_frame(struct conclusion *end) {
+    struct frame_reader *reader = end->reader;
     struct json_problem problem;
     if (reader->broken) {
         failure_set(
-            run->invocation, OUTCOME_EXIT,
+            &end->answer, OUTCOME_EXIT,
             "RequestId: %s Error: Runtime exited with error: it sent %s on its result channel",
-            run->invocation->request_id, reader->broken);
+            end->answer.request_id, reader->broken);
     } else if (reader->too_large) {
-        run->verdict = OUTCOME_TOO_LARGE;
+        end->verdict = OUTCOME_TOO_LARGE;
     } else if (!reader->done) {
-        failure_set_exit(run->invocation, status);
+        failure_set_exit(&end->answer, end->status);
     } else if (!json_scan(reader->payload.data, reader->payload.length, &problem)) {
-        not_json(run, &problem);
+        not_json(end, &problem);
     } else {
-        bool error = reader->type == FRAME_ERROR;
-        take_result(run);
-        if (error)
-            run->invocation->outcome = OUTCOME_UNHANDLED;
+        take_result(end);
+        if (reader->type == FRAME_ERROR)
+            end->answer.outcome = OUTCOME_UNHANDLED;
     }
 }
 
 /* An exec's status first: what a failed program printed is for the reader of the log. */
-static void take_exit(struct run *run, int status) {
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-        take_output(run);
+static void take_exit(struct conclusion *end) {
+    if (WIFEXITED(end->status) && WEXITSTATUS(end->status) == 0) {
+        take_output(end);
     } else {
-        logs_add(&run->logs, run->reader.payload.data, run->reader.payload.length);
-        failure_set_exit(run->invocation, status);
+        logs_add(end->logs, end->reader->payload.data, end->reader->payload.length);
+        failure_set_exit(&end->answer, end->status);
     }
 }
 
@@ -90,64 +85,65 @@ static const char *seconds(uint64_t ms, char text[24]) {
     return text;
 }
 
-static void word_verdict(struct run *run) {
+static void word_verdict(struct conclusion *end) {
     char text[24];
-    struct invocation *invocation = run->invocation;
-    const struct function_limits *limits = &invocation->function->limits;
-    const char *id = invocation->request_id;
-    switch (run->verdict) {
+    const struct function_limits *limits = &end->function->limits;
+    const struct frame_reader *reader = end->reader;
+    const char *id = end->answer.request_id;
+    switch (end->verdict) {
     case OUTCOME_TIMEOUT:
-        failure_set(invocation, OUTCOME_TIMEOUT,
+        failure_set(&end->answer, OUTCOME_TIMEOUT,
                     "RequestId: %s Error: Task timed out after %s seconds (raise `timeout` in "
                     "[limits], or --timeout)",
-                    id, seconds(limits->timeout_ms, text));
+                    id, seconds(end->timeout_ms, text));
         break;
     case OUTCOME_INIT_TIMEOUT:
-        failure_set(invocation, OUTCOME_INIT_TIMEOUT,
+        failure_set(&end->answer, OUTCOME_INIT_TIMEOUT,
                     "RequestId: %s Error: Loading the handler took longer than %s seconds (raise "
                     "`init` in [limits])",
                     id, seconds(limits->init_ms, text));
         break;
     case OUTCOME_TOO_LARGE:
-        failure_set(invocation, OUTCOME_TOO_LARGE,
-                    "Response payload size (%llu bytes%s) exceeded maximum allowed payload size "
-                    "(%llu bytes): raise "
-                    "`response` in [limits], or return less",
-                    (unsigned long long)(run->reader.announced ? run->reader.announced
-                                                               : run->reader.payload.length),
-                    run->reader.announced ? "" : " or more", (unsigned long long)limits->response);
+        failure_set(
+            &end->answer, OUTCOME_TOO_LARGE,
+            "Response payload size (%llu bytes%s) exceeded maximum allowed payload size "
+            "(%llu bytes): raise "
+            "`response` in [limits], or return less",
+            (unsigned long long)(reader->announced ? reader->announced : reader->payload.length),
+            reader->announced ? "" : " or more", (unsigned long long)limits->response);
         break;
     case OUTCOME_CLIENT_GONE:
-        failure_set(invocation, OUTCOME_CLIENT_GONE, "RequestId: %s Error: ended by signal %d", id,
-                    run->signal_number);
+        if (end->signal_number)
+            failure_set(&end->answer, OUTCOME_CLIENT_GONE,
+                        "RequestId: %s Error: ended by signal %d", id, end->signal_number);
+        else
+            failure_set(&end->answer, OUTCOME_CLIENT_GONE,
+                        "RequestId: %s Error: the client went away", id);
         break;
     default:
         break;
     }
 }
 
-void run_conclude(struct run *run, int status) {
-    struct invocation *invocation = run->invocation;
-    if (run->verdict == OUTCOME_SUCCESS) {
-        if (invocation->plan->frames)
-            take_frame(run, status);
+void conclude(struct conclusion *end) {
+    if (end->verdict == OUTCOME_SUCCESS) {
+        if (end->frames)
+            take_frame(end);
         else
-            take_exit(run, status);
+            take_exit(end);
     }
-    word_verdict(run);
-    bool stopped = run->verdict == OUTCOME_TIMEOUT || run->verdict == OUTCOME_CLIENT_GONE;
-    if (invocation->usage.oom_killed && invocation->outcome != OUTCOME_SUCCESS && !stopped)
-        failure_set(invocation, OUTCOME_MEMORY,
+    word_verdict(end);
+    bool stopped = end->verdict == OUTCOME_TIMEOUT || end->verdict == OUTCOME_CLIENT_GONE;
+    if (end->oom_killed && end->answer.outcome != OUTCOME_SUCCESS && !stopped)
+        failure_set(&end->answer, OUTCOME_MEMORY,
                     "RequestId: %s Error: The memory limit of %llu MB was reached and the kernel "
                     "killed a process "
                     "(raise `memory` in [limits], or --memory; /tmp counts in it)",
-                    invocation->request_id,
-                    (unsigned long long)(invocation->function->limits.memory >> 20));
+                    end->answer.request_id,
+                    (unsigned long long)(end->function->limits.memory >> 20));
 }
 
-/* Why the program was not started, where that is the function's fault; the rest (no
- * memory, say) is the machine's. */
-bool run_explain_start(struct run *run, int code) {
+bool conclude_start(struct answer *answer, const char *program, int code) {
     static const struct {
         int code;
         const char *advice;
@@ -163,8 +159,8 @@ bool run_explain_start(struct run *run, int code) {
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
         if (faults[i].code != code)
             continue;
-        failure_set(run->invocation, OUTCOME_ENTRYPOINT, "%s cannot be started: %s%s",
-                    run->invocation->spec.program, strerror(-code), faults[i].advice);
+        failure_set(answer, OUTCOME_ENTRYPOINT, "%s cannot be started: %s%s", program,
+                    strerror(-code), faults[i].advice);
         return true;
     }
     return false;

@@ -10,7 +10,7 @@
 #include "images/json.h"
 #include "runner/outcome.h"
 
-void failure_set(struct invocation *invocation, int outcome, const char *format, ...) {
+void failure_set(struct answer *answer, int outcome, const char *format, ...) {
     char message[1024];
     va_list args;
     va_start(args, format);
@@ -23,12 +23,12 @@ void failure_set(struct invocation *invocation, int outcome, const char *format,
     json_put_text(&out, ",\"errorType\":\"");
     json_put_text(&out, outcome_name(outcome));
     json_put_text(&out, "\",\"requestId\":\"");
-    json_put_text(&out, invocation->request_id);
+    json_put_text(&out, answer->request_id);
     json_put_text(&out, "\"}");
-    free(invocation->result);
-    invocation->result = out.data;
-    invocation->result_length = out.length;
-    invocation->outcome = outcome;
+    free(answer->result);
+    answer->result = out.data;
+    answer->result_length = out.length;
+    answer->outcome = outcome;
 }
 
 static const char *signal_text(int number) {
@@ -55,23 +55,23 @@ static const char *signal_text(int number) {
     }
 }
 
-void failure_set_exit(struct invocation *invocation, int status) {
-    const char *id = invocation->request_id;
+void failure_set_exit(struct answer *answer, int status) {
+    const char *id = answer->request_id;
     if (WIFSIGNALED(status)) {
         int number = WTERMSIG(status);
         const char *text = signal_text(number);
         if (text)
-            failure_set(invocation, OUTCOME_EXIT,
+            failure_set(answer, OUTCOME_EXIT,
                         "RequestId: %s Error: Runtime exited with error: signal: %s", id, text);
         else
-            failure_set(invocation, OUTCOME_EXIT,
+            failure_set(answer, OUTCOME_EXIT,
                         "RequestId: %s Error: Runtime exited with error: signal: %d", id, number);
     } else if (WEXITSTATUS(status)) {
-        failure_set(invocation, OUTCOME_EXIT,
+        failure_set(answer, OUTCOME_EXIT,
                     "RequestId: %s Error: Runtime exited with error: exit status %d", id,
                     WEXITSTATUS(status));
     } else {
-        failure_set(invocation, OUTCOME_EXIT,
+        failure_set(answer, OUTCOME_EXIT,
                     "RequestId: %s Error: Runtime exited without providing a reason: the process "
                     "ended before the "
                     "handler returned",

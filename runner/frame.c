@@ -8,20 +8,50 @@
 
 #define CHUNK 65536
 
-int frame_prepare(struct frame_sender *sender, const char *request_id, uint64_t timeout_ms,
-                  const char *event, size_t length) {
-    char lines[256];
-    int used = snprintf(lines, sizeof lines, "request-id: %s\ntimeout-ms: %llu\n\n", request_id,
-                        (unsigned long long)timeout_ms);
-    if (used < 0 || (size_t)used >= sizeof lines || length > UINT32_MAX - sizeof lines)
-        return -E2BIG;
-    unsigned char head[FRAME_HEAD];
-    frame_put_head(head, (struct frame_head){FRAME_EVENT, (uint32_t)((size_t)used + length)});
+static void put_line(struct json_out *out, const char *key, const char *value) {
+    json_put_text(out, key);
+    size_t start = out->length;
+    json_put_text(out, value);
+    if (!out->failed)
+        for (size_t i = start; i < out->length; i++)
+            if (out->data[i] == '\n' || out->data[i] == '\r')
+                out->data[i] = ' ';
+    json_put_raw(out, "\n", 1);
+}
+
+void frame_put_lines(struct json_out *out, const struct frame_lines *lines) {
+    char number[32];
+    snprintf(number, sizeof number, "%llu", (unsigned long long)lines->timeout_ms);
+    put_line(out, "request-id: ", lines->request_id);
+    put_line(out, "timeout-ms: ", number);
+    if (lines->trace_id)
+        put_line(out, "trace-id: ", lines->trace_id);
+    if (lines->context)
+        put_line(out, "client-context: ", lines->context);
+    json_put_raw(out, "\n", 1);
+}
+
+int frame_prepare_lines(struct frame_sender *sender, const struct frame_lines *lines,
+                        const char *event, size_t length) {
+    static const unsigned char head[FRAME_HEAD];
     json_put_raw(&sender->front, (const char *)head, sizeof head);
-    json_put_raw(&sender->front, lines, (size_t)used);
+    frame_put_lines(&sender->front, lines);
+    if (sender->front.failed)
+        return -ENOMEM;
+    size_t used = sender->front.length - FRAME_HEAD;
+    if (used > UINT32_MAX / 2 || length > UINT32_MAX - used)
+        return -E2BIG;
+    frame_put_head((unsigned char *)sender->front.data,
+                   (struct frame_head){FRAME_EVENT, (uint32_t)(used + length)});
     sender->body = event;
     sender->body_length = length;
-    return sender->front.failed ? -ENOMEM : 0;
+    return 0;
+}
+
+int frame_prepare(struct frame_sender *sender, const char *request_id, uint64_t timeout_ms,
+                  const char *event, size_t length) {
+    const struct frame_lines lines = {.request_id = request_id, .timeout_ms = timeout_ms};
+    return frame_prepare_lines(sender, &lines, event, length);
 }
 
 int frame_send(struct frame_sender *sender, int fd) {

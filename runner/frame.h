@@ -77,7 +77,20 @@ struct frame_sender {
     size_t sent; /* of both */
 };
 
+/* What is said in front of an event. */
+struct frame_lines {
+    const char *request_id;
+    uint64_t timeout_ms;
+    const char *trace_id, *context; /* or NULL; line breaks in them become spaces */
+};
+
+/* Adds the lines and the empty one. Bytes of the event come next. */
+void frame_put_lines(struct json_out *out, const struct frame_lines *lines);
+
 /* Prepares the EVENT frame. Returns 0 or -ENOMEM, -E2BIG (over 4 GiB). */
+int frame_prepare_lines(struct frame_sender *sender, const struct frame_lines *lines,
+                        const char *event, size_t length);
+/* The same with nothing but what is always said. */
 int frame_prepare(struct frame_sender *sender, const char *request_id, uint64_t timeout_ms,
                   const char *event, size_t length);
 /* Writes what fd (non-blocking) takes. 1: all written, 0: more to come, negative

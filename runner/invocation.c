@@ -1,70 +1,17 @@
 #include "runner/invocation.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "isolate/cleanup.h"
+#include "runner/conclude.h"
 #include "runner/outcome.h"
 #include "runner/run.h"
-
-void invocation_make_id(char id[REQUEST_ID_SIZE]) {
-    unsigned char b[16];
-    if (getrandom(b, sizeof b, 0) != sizeof b)
-        memset(b, 0, sizeof b);
-    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
-    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
-    snprintf(id, REQUEST_ID_SIZE,
-             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
-             b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
-             b[15]);
-}
-
-static int make_pipe(int *ours, int *theirs, bool we_write) {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return -errno;
-    /* Theirs may be opened anew, as /dev/stderr: the inode, one for both ends, belongs to
-     * this process's user. */
-    if (fchmod(ends[0], 0666) < 0)
-        return -errno;
-    *ours = ends[we_write];
-    *theirs = ends[!we_write];
-    return fcntl(*ours, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
-}
-
-static int open_frames(struct run *run) {
-    int ends[2];
-    run->ends[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (run->ends[0] < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-        return -errno;
-    run->input = run->output = ends[0];
-    run->ends[3] = ends[1];
-    if (fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0)
-        return -errno;
-    int r = make_pipe(&run->log, &run->ends[1], false);
-    if (r < 0)
-        return r;
-    run->ends[2] = fcntl(run->ends[1], F_DUPFD_CLOEXEC, 0);
-    return run->ends[2] < 0 ? -errno : 0;
-}
-
-static int open_pipes(struct run *run) {
-    int r = make_pipe(&run->input, &run->ends[0], true);
-    if (r == 0)
-        r = make_pipe(&run->output, &run->ends[1], false);
-    if (r == 0)
-        r = make_pipe(&run->log, &run->ends[2], false);
-    return r;
-}
 
 static int open_signals(sigset_t *before) {
     static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
@@ -83,7 +30,7 @@ static int open_signals(sigset_t *before) {
 static int set_up(struct run *run, struct error *err) {
     struct invocation *invocation = run->invocation;
     const struct function *function = invocation->function;
-    int r = invocation->plan->frames ? open_frames(run) : open_pipes(run);
+    int r = invocation->plan->frames ? ends_open_frames(&run->ends) : ends_open_pipes(&run->ends);
     if (r < 0)
         return error_set(err, r, "pipes to the function: %s", strerror(-r));
     run->logs.limit = function->limits.logs;
@@ -98,10 +45,10 @@ static int set_up(struct run *run, struct error *err) {
         run->sender.body_length = invocation->event->length;
     }
     struct slot_spec *spec = &invocation->spec;
-    spec->standard_input = run->ends[0];
-    spec->standard_output = run->ends[1];
-    spec->standard_error = run->ends[2];
-    spec->channel = run->ends[3];
+    spec->standard_input = run->ends.theirs[0];
+    spec->standard_output = run->ends.theirs[1];
+    spec->standard_error = run->ends.theirs[2];
+    spec->channel = run->ends.theirs[3];
     /* What fits is there before the program runs: an error while it loads can then
      * name its request, and a small event costs no wake-up. */
     run_give_event(run);
@@ -118,9 +65,37 @@ static void keep_log(struct run *run) {
     invocation->log_truncated = run->logs.truncated;
 }
 
-static void close_slot_ends(struct run *run) {
-    for (int i = 0; i < 4; i++)
-        cleanup_close(&run->ends[i]);
+static void take_answer(struct invocation *invocation, const struct answer *answer) {
+    invocation->outcome = answer->outcome;
+    invocation->result = answer->result;
+    invocation->result_length = answer->result_length;
+}
+
+static bool explain_start(struct run *run, int code) {
+    struct invocation *invocation = run->invocation;
+    struct answer answer = {.request_id = invocation->request_id};
+    bool explained = conclude_start(&answer, invocation->spec.program, code);
+    if (explained)
+        take_answer(invocation, &answer);
+    return explained;
+}
+
+static void find_outcome(struct run *run, int status) {
+    struct invocation *invocation = run->invocation;
+    struct conclusion end = {
+        .function = invocation->function,
+        .frames = invocation->plan->frames,
+        .reader = &run->reader,
+        .logs = &run->logs,
+        .timeout_ms = invocation->function->limits.timeout_ms,
+        .verdict = run->verdict,
+        .status = status,
+        .oom_killed = invocation->usage.oom_killed,
+        .signal_number = run->signal_number,
+        .answer = {.request_id = invocation->request_id, .outcome = invocation->outcome},
+    };
+    conclude(&end);
+    take_answer(invocation, &end.answer);
 }
 
 static int start(struct run *run, struct error *err) {
@@ -128,23 +103,18 @@ static int start(struct run *run, struct error *err) {
     int r = set_up(run, err);
     if (r == 0)
         r = slot_start(run->slot, &run->invocation->spec, &program_failed, err);
-    close_slot_ends(run);
+    ends_close_theirs(&run->ends);
     run->ready = run_now();
-    if (program_failed && run_explain_start(run, r))
+    if (program_failed && explain_start(run, r))
         return 1;
     return r;
 }
 
 void invocation_run(struct invocation *invocation, int *signal_number) {
-    struct run run = {.invocation = invocation,
-                      .slot = invocation->slot,
-                      .input = -EBADF,
-                      .output = -EBADF,
-                      .log = -EBADF};
+    struct run run = {.invocation = invocation, .slot = invocation->slot};
     sigset_t before;
     int status = 0;
-    for (int i = 0; i < 4; i++)
-        run.ends[i] = -EBADF;
+    ends_clear(&run.ends);
     invocation->outcome = OUTCOME_SERVICE; /* until something better is known */
     run.signals = open_signals(&before);
     run.started = run_now();
@@ -161,7 +131,7 @@ void invocation_run(struct invocation *invocation, int *signal_number) {
         invocation->unclean =
             slot_finish(run.slot, &status, &invocation->usage, &invocation->service) < 0;
         run_drain(&run);
-        run_conclude(&run, status);
+        find_outcome(&run, status);
         bool loaded = !invocation->plan->frames || run.reader.ready;
         invocation->init_us = (loaded ? run.ready : run.ended) - run.started;
         invocation->duration_us = loaded && run.ended > run.ready ? run.ended - run.ready : 0;

@@ -13,8 +13,7 @@
 #include "isolate/error.h"
 #include "isolate/slot.h"
 #include "runner/event.h"
-
-#define REQUEST_ID_SIZE 37
+#include "runner/request_id.h"
 
 struct invocation {
     /* What is asked for, set by the caller. */
@@ -46,8 +45,5 @@ struct invocation {
  * runs; one that came is in *signal_number (0: none) and ends it as Client.Gone. */
 void invocation_run(struct invocation *invocation, int *signal_number);
 void invocation_free(struct invocation *invocation);
-
-/* A random (version 4) UUID: RFC 9562. */
-void invocation_make_id(char id[REQUEST_ID_SIZE]);
 
 #endif

@@ -21,22 +21,10 @@ uint64_t run_now(void) {
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-static void close_input(struct run *run) {
-    if (run->input >= 0 && run->input != run->output)
-        close(run->input);
-    run->input = -EBADF;
-}
-
 void run_give_event(struct run *run) {
     /* An exec that does not read its stdin is not wrong: the rest is dropped. */
-    if (run->input >= 0 && frame_send(&run->sender, run->input) != 0)
-        close_input(run);
-}
-
-static void close_output(struct run *run) {
-    if (run->input == run->output)
-        run->input = -EBADF;
-    cleanup_close(&run->output);
+    if (run->ends.input >= 0 && frame_send(&run->sender, run->ends.input) != 0)
+        ends_close_input(&run->ends);
 }
 
 /* Ends the function's process. verdict: what it was ended for, OUTCOME_SUCCESS where
@@ -51,8 +39,8 @@ static void end(struct run *run, int verdict) {
 static void take_frames(struct run *run) {
     struct frame_reader *reader = &run->reader;
     bool was_ready = reader->ready;
-    if (frame_receive(reader, run->output) == 0)
-        close_output(run);
+    if (frame_receive(reader, run->ends.output) == 0)
+        ends_close_output(&run->ends);
     if (!was_ready && reader->ready) {
         run->phase = PHASE_RUN;
         run->ready = run_now();
@@ -68,17 +56,17 @@ static void take_frames(struct run *run) {
         uint64_t grace = run->ended + FRAME_GRACE_MS * 1000;
         if (grace < run->deadline)
             run->deadline = grace;
-        close_output(run);
+        ends_close_output(&run->ends);
     }
 }
 
 static void take_stdout(struct run *run) {
     char chunk[65536];
-    ssize_t got = read(run->output, chunk, sizeof chunk);
+    ssize_t got = read(run->ends.output, chunk, sizeof chunk);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (got <= 0) {
-        close_output(run);
+        ends_close_output(&run->ends);
         return;
     }
     json_put_raw(&run->reader.payload, chunk, (size_t)got);
@@ -111,9 +99,9 @@ static int wait_for_events(struct run *run, struct pollfd fds[6]) {
                                .tv_nsec = (long)(left % 1000000) * 1000};
     fds[0] = (struct pollfd){.fd = run->slot->process, .events = POLLIN};
     fds[1] = (struct pollfd){.fd = run->signals, .events = POLLIN};
-    fds[2] = (struct pollfd){.fd = run->log, .events = POLLIN};
-    fds[3] = (struct pollfd){.fd = run->output, .events = POLLIN};
-    fds[4] = (struct pollfd){.fd = run->input, .events = POLLOUT};
+    fds[2] = (struct pollfd){.fd = run->ends.log, .events = POLLIN};
+    fds[3] = (struct pollfd){.fd = run->ends.output, .events = POLLIN};
+    fds[4] = (struct pollfd){.fd = run->ends.input, .events = POLLOUT};
     fds[5] = (struct pollfd){.fd = stream ? 2 : -1, .events = POLLOUT};
     return ppoll(fds, 6, &timeout, NULL);
 }
@@ -137,11 +125,11 @@ void run_loop(struct run *run) {
             continue;
         if (fds[1].revents)
             take_signal(run);
-        if (fds[2].revents && logs_receive(&run->logs, run->log) == 0)
-            cleanup_close(&run->log);
+        if (fds[2].revents && logs_receive(&run->logs, run->ends.log) == 0)
+            cleanup_close(&run->ends.log);
         if (fds[3].revents && run->phase != PHASE_OVER)
             frames ? take_frames(run) : take_stdout(run);
-        if (fds[4].revents && run->input >= 0)
+        if (fds[4].revents && run->ends.input >= 0)
             run_give_event(run);
         if (fds[5].revents)
             logs_stream(&run->logs, 2, STREAM_STEP);
@@ -155,24 +143,22 @@ void run_loop(struct run *run) {
 
 /* Every writer is dead: what they left is read to its end. */
 void run_drain(struct run *run) {
-    while (run->output >= 0 && run->invocation->plan->frames && !run->reader.done &&
+    while (run->ends.output >= 0 && run->invocation->plan->frames && !run->reader.done &&
            !run->reader.broken) {
         size_t before = run->reader.payload.length + run->reader.head_length;
-        if (frame_receive(&run->reader, run->output) == 0)
+        if (frame_receive(&run->reader, run->ends.output) == 0)
             break;
         if (before == run->reader.payload.length + run->reader.head_length)
             break;
     }
-    while (run->output >= 0 && !run->invocation->plan->frames &&
+    while (run->ends.output >= 0 && !run->invocation->plan->frames &&
            run->reader.payload.length <= run->reader.limit)
         take_stdout(run);
-    while (run->log >= 0 && logs_receive(&run->logs, run->log) != 0)
+    while (run->ends.log >= 0 && logs_receive(&run->logs, run->ends.log) != 0)
         ;
 }
 
 void run_close(struct run *run) {
-    close_output(run);
-    close_input(run);
-    cleanup_close(&run->log);
+    ends_close(&run->ends);
     cleanup_close(&run->signals);
 }

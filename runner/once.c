@@ -28,6 +28,7 @@
 #include "runner/invocation.h"
 #include "runner/outcome.h"
 #include "runner/report.h"
+#include "runner/settings.h"
 
 extern char **environ;
 
@@ -266,7 +267,7 @@ static int run(const struct args *args, const struct function *function, const s
     _cleanup_close_ int image = -EBADF;
     int signal_number = 0;
 
-    invocation_make_id(invocation.request_id);
+    request_id_make(invocation.request_id);
     int code = plan_runtime(args, function, invocation.request_id, &plan);
     if (code == 0) {
         int r = claim_run_dir(run_dir, sizeof run_dir, &err);
@@ -347,6 +348,8 @@ int main(int argc, char *argv[]) {
     signal(SIGCHLD, SIG_DFL); /* ignored by the caller, children leave no status */
     if (argc == 2 && strcmp(argv[1], "config-man") == 0)
         return print_table(config_print_man);
+    if (argc == 2 && strcmp(argv[1], "settings-man") == 0)
+        return print_table(settings_print_man);
     if (argc == 2 && strcmp(argv[1], "config-help") == 0)
         return print_table(config_print_help);
     if (args_parse(argc, argv, &args, &err) < 0) {

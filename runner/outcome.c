@@ -18,6 +18,7 @@ static const struct {
     [OUTCOME_EVENT_TOO_LARGE] = {"RequestTooLargeException", EXIT_REFUSED},
     [OUTCOME_BAD_FUNCTION] = {"InvalidParameterValueException", EXIT_REFUSED},
     [OUTCOME_NO_FUNCTION] = {"ResourceNotFoundException", EXIT_REFUSED},
+    [OUTCOME_THROTTLED] = {"TooManyRequestsException", EXIT_THROTTLED},
     [OUTCOME_SERVICE] = {"ServiceException", EXIT_SERVICE},
 };
 

@@ -18,13 +18,15 @@ enum outcome {
     OUTCOME_EVENT_TOO_LARGE,
     OUTCOME_BAD_FUNCTION,
     OUTCOME_NO_FUNCTION,
-    OUTCOME_SERVICE, /* the sandbox failed */
+    OUTCOME_THROTTLED, /* it waited too long for a free slot */
+    OUTCOME_SERVICE,   /* the sandbox failed */
     OUTCOME_COUNT
 };
 
-#define EXIT_USAGE   2
-#define EXIT_REFUSED 3
-#define EXIT_SERVICE 5
+#define EXIT_USAGE     2
+#define EXIT_REFUSED   3
+#define EXIT_THROTTLED 4
+#define EXIT_SERVICE   5
 
 /* "Sandbox.Timedout" and its like; "Success" and "Unhandled" have no type of their
  * own. */

@@ -1,8 +1,9 @@
 /* What the parts of an invocation share while it runs: loop.c moves the bytes and keeps
- * the time, conclude.c finds out how it ended, invocation.c begins and ends. */
+ * the time, invocation.c begins and ends. */
 #ifndef FNRUN_RUN_H
 #define FNRUN_RUN_H
 
+#include "runner/ends.h"
 #include "runner/frame.h"
 #include "runner/invocation.h"
 #include "runner/logs.h"
@@ -14,15 +15,15 @@ enum phase {
     PHASE_OVER,
 };
 
-/* What the loop holds. For frames, input and output are one socket. */
+/* What the loop holds. */
 struct run {
     struct invocation *invocation;
     struct slot *slot;
     struct frame_sender sender;
     struct frame_reader reader; /* frames; its payload also collects an exec's stdout */
     struct logs logs;
-    int input, output, log, signals;
-    int ends[4];                    /* the slot's ends: 0, 1, 2 and the channel */
+    struct ends ends;
+    int signals;
     int phase;                      /* enum phase */
     uint64_t started, ready, ended; /* us, CLOCK_MONOTONIC */
     uint64_t deadline;
@@ -44,12 +45,5 @@ void run_loop(struct run *run);
 void run_drain(struct run *run);
 
 void run_close(struct run *run);
-
-/* Fills outcome and result of the invocation. status: wait(2)'s, of the function's process. */
-void run_conclude(struct run *run, int status);
-
-/* The program was not started (code: negative errno). True when that is the function's
- * fault: its outcome and result are then filled. */
-bool run_explain_start(struct run *run, int code);
 
 #endif

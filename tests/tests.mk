@@ -6,8 +6,9 @@ AM_MAKEFLAGS = --no-print-directory
 
 # --- unit tests: each program links exactly the sources that it tests -------------
 unit_programs = checks/test_args checks/test_cgroup checks/test_claim checks/test_config \
-	checks/test_filter checks/test_frame checks/test_function checks/test_host checks/test_idmap \
-	checks/test_json checks/test_outcome checks/test_runtimes
+	checks/test_filter checks/test_filter_zygote checks/test_frame checks/test_function checks/test_host checks/test_idmap \
+	checks/test_json checks/test_outcome checks/test_package checks/test_runtimes checks/test_settings checks/test_state \
+	checks/test_wire checks/test_launcher checks/test_listen checks/test_logbook checks/test_registry
 if HAVE_CMOCKA
 check_PROGRAMS += $(unit_programs)
 unit_arguments = $(unit_programs)
@@ -26,6 +27,8 @@ checks_test_config_SOURCES = tests/unit/test_config.c $(config_sources)
 checks_test_config_LDADD = $(CMOCKA_LIBS) $(INIH_LIBS)
 checks_test_filter_SOURCES = tests/unit/test_filter.c tests/unit/bpf_simulate.c isolate/filter.c
 checks_test_filter_LDADD = $(CMOCKA_LIBS) $(SECCOMP_LIBS)
+checks_test_filter_zygote_SOURCES = tests/unit/test_filter_zygote.c tests/unit/bpf_simulate.c isolate/filter.c
+checks_test_filter_zygote_LDADD = $(CMOCKA_LIBS) $(SECCOMP_LIBS)
 checks_test_frame_SOURCES = tests/unit/test_frame.c runner/frame.c runner/logs.c images/json.c
 checks_test_frame_LDADD = $(CMOCKA_LIBS)
 checks_test_function_SOURCES = tests/unit/test_function.c images/function.c images/detect.c images/folder.c \
@@ -42,6 +45,33 @@ checks_test_json_LDADD = $(CMOCKA_LIBS)
 checks_test_outcome_SOURCES = tests/unit/test_outcome.c runner/outcome.c runner/failure.c \
 	runner/report.c images/json.c
 checks_test_outcome_LDADD = $(CMOCKA_LIBS)
+checks_test_package_SOURCES = tests/unit/test_package.c $(package_sources) $(unpack_sources) cli/programs.c
+checks_test_package_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS) $(CRYPTO_CFLAGS) $(ARCHIVE_CFLAGS)
+checks_test_package_LDADD = $(CMOCKA_LIBS) $(SYSTEMD_LIBS) $(CRYPTO_LIBS) $(ARCHIVE_LIBS)
+EXTRA_checks_test_package_DEPENDENCIES = fnrun-unpack$(EXEEXT)
+checks_test_settings_SOURCES = tests/unit/test_settings.c runner/settings.c $(config_sources)
+checks_test_settings_LDADD = $(CMOCKA_LIBS) $(INIH_LIBS)
+checks_test_state_SOURCES = tests/unit/test_state.c $(state_sources) runner/package_tree.c runner/outcome.c images/json.c
+checks_test_state_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
+checks_test_state_LDADD = $(CMOCKA_LIBS) $(SQLITE_LIBS)
+checks_test_wire_SOURCES = tests/unit/test_wire.c isolate/wire.c
+checks_test_wire_LDADD = $(CMOCKA_LIBS)
+checks_test_launcher_SOURCES = tests/unit/test_launcher.c tests/unit/launcher_keeper.c tests/unit/launcher_keeper.h \
+	isolate/wire.c isolate/root.c isolate/sys.c isolate/idmap.c isolate/file.c
+checks_test_launcher_LDADD = $(CMOCKA_LIBS)
+EXTRA_checks_test_launcher_DEPENDENCIES = fnrun-launcher$(EXEEXT) fnrun-keeper$(EXEEXT)
+checks_test_listen_SOURCES = tests/unit/test_listen.c runner/listen.c runner/store.c
+checks_test_listen_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
+checks_test_listen_LDADD = $(CMOCKA_LIBS) $(SYSTEMD_LIBS)
+checks_test_logbook_SOURCES = tests/unit/test_logbook.c runner/logbook.c runner/logbook_journal.c
+checks_test_logbook_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
+checks_test_logbook_LDADD = $(CMOCKA_LIBS) $(SYSTEMD_LIBS)
+checks_test_registry_SOURCES = tests/unit/test_registry.c $(fnrund_registry_sources) $(state_sources) \
+	runner/package_digest.c runner/package_keep.c runner/package_tree.c runner/outcome.c \
+	images/json.c images/function.c images/detect.c images/folder.c images/handler.c isolate/file.c cli/programs.c \
+	$(config_sources)
+checks_test_registry_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS) $(SQLITE_CFLAGS) $(CRYPTO_CFLAGS) $(CJSON_CFLAGS)
+checks_test_registry_LDADD = $(CMOCKA_LIBS) $(SYSTEMD_LIBS) $(SQLITE_LIBS) $(CRYPTO_LIBS) $(CJSON_LIBS) $(INIH_LIBS)
 checks_test_runtimes_SOURCES = tests/unit/test_runtimes.c images/runtimes.c
 checks_test_runtimes_LDADD = $(CMOCKA_LIBS)
 
@@ -58,6 +88,8 @@ lint: $(BUILT_SOURCES) config.h
 
 # NAME:SOURCE,SOURCE...: tests/fuzz/fuzz_NAME.c and what it is linked with.
 fuzz_targets = json:images/json.c \
+	unpack:runner/unpack_files.c,runner/unpack_name.c,runner/package_tree.c \
+	settings:runner/settings.c,images/config.c,images/config_lines.c,images/config_table.c,images/config_value.c,images/runtimes.c \
 	config:images/config.c,images/config_lines.c,images/config_table.c,images/config_value.c,images/runtimes.c
 FUZZ_SECONDS = 20
 fuzz: $(BUILT_SOURCES) config.h

@@ -11,7 +11,8 @@ import subprocess
 import pytest
 
 FNRUN = os.path.abspath(os.environ.get("FNRUN", "fnrun"))
-COMMANDS = ["invoke", "check", "init", "doctor", "version", "help"]
+COMMANDS = ["invoke", "deploy", "list", "show", "logs", "top", "versions", "rollback", "remove", "usage", "check", "init",
+            "doctor", "version", "help"]
 RUNTIMES = ["python", "node", "azure", "native", "exec"]
 
 
@@ -79,7 +80,8 @@ def test_help_of_invoke_names_the_outcomes():
     for status in [0, 1, 2, 3, 4, 5, 124, 130, 137]:
         assert f"\n  {status} " in text
     for option in ["--event", "--timeout", "--memory", "--env", "--json", "--quiet",
-                   "--log-level", "--limits", "--cgroup", "FNRUN_LOG_LEVEL", "FNRUN_CGROUP"]:
+                   "--log-level", "--limits", "--cgroup", "--socket", "FNRUN_LOG_LEVEL", "FNRUN_CGROUP",
+                   "FNRUN_SOCKET"]:
         assert option in text
 
 
@@ -124,6 +126,14 @@ def test_output_that_cannot_be_written_is_an_error():
     (["check", "./x", "--timeout", "2s"], "check has no option --timeout"),
     (["doctor", "--json=yes"], "--json takes no value"),
     (["--json", "version"], "after the command"),
+    (["deploy"], "DIR|FILE|ZIP is missing"),
+    (["depoly", "."], "did you mean 'fnrun deploy'?"),
+    (["delete", "x"], "did you mean 'fnrun remove'?"),
+    (["show"], "NAME is missing"),
+    (["rollback", "x", "1", "2"], "takes one NAME and one VERSION"),
+    (["logs", "x", "--folow"], "did you mean --follow?"),
+    (["invoke", "hello", "--memory", "1G"], "--memory is for one-shot calls"),
+    (["invoke", "hello", "-eA=b"], "--env is for one-shot calls"),
 ])
 def test_wrong_usage_exits_2_and_says_what_to_do(words, part):
     assert refuses(fnrun(*words), 2, part)
@@ -142,13 +152,23 @@ def test_a_path_instead_of_a_command_suggests_invoke(tmp_path):
 # --- names and paths --------------------------------------------------------------------
 
 
+def no_daemon(tmp_path):
+    return {"FNRUN_SOCKET": str(tmp_path / "nobody")}
+
+
 def test_a_bare_word_is_a_deployed_name_and_there_is_no_daemon(tmp_path):
-    assert refuses(fnrun("invoke", "nosuch", cwd=tmp_path), 3, "no fnrund is running")
+    assert refuses(fnrun("invoke", "nosuch", cwd=tmp_path, env=no_daemon(tmp_path)), 5, "no fnrund is running",
+                   "`fnrund &`", "`systemctl start fnrund`")
 
 
-def test_a_bare_word_that_a_folder_has_says_to_write_the_path(tmp_path):
-    (tmp_path / "hello").mkdir()
-    assert refuses(fnrun("invoke", "hello", cwd=tmp_path), 3, "fnrun invoke ./hello")
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_bare_word_that_a_folder_or_file_has_says_to_write_the_path(tmp_path, kind):
+    if kind == "folder":
+        (tmp_path / "hello").mkdir()
+    else:
+        (tmp_path / "hello").write_text("#!/bin/sh\n", encoding="ascii")
+    result = fnrun("invoke", "hello", cwd=tmp_path, env=no_daemon(tmp_path))
+    assert refuses(result, 5, f"`fnrun invoke ./hello` runs the {kind} of that name once")
 
 
 def copy_alone(tmp_path, *parts):
@@ -173,10 +193,12 @@ def test_paths_go_to_the_program_for_one_shot_calls_unchanged(tmp_path):
     program = copy_alone(tmp_path, "fnrun-once", "fnrun-manage")
     (tmp_path / "app.py").write_text("", encoding="ascii")
     for words in (["invoke", "./hello", "--event", "a b"], ["invoke", "app.py"],
-                  ["invoke", "/nowhere"], ["check", "hello"], ["invoke", ".", "-q"]):
+                  ["invoke", "/nowhere"], ["check", "hello"], ["invoke", ".", "-q"], ["invoke", "nowhere.js"]):
         result = run_copy(program, *words, cwd=tmp_path)
         assert result.stdout == " ".join(["fnrun-once", *words]) + "\n"
-    for words in (["doctor", "--json"], ["init", "a", "--runtime", "exec"]):
+    for words in (["doctor", "--json"], ["init", "a", "--runtime", "exec"], ["deploy", ".", "-n", "a"], ["list"],
+                  ["show", "a"], ["logs", "-f", "a"], ["top"], ["versions", "a"], ["rollback", "a", "1"],
+                  ["remove", "a"], ["usage", "a"]):
         result = run_copy(program, *words, cwd=tmp_path)
         assert result.stdout == " ".join(["fnrun-manage", *words]) + "\n"
 
@@ -312,7 +334,7 @@ def test_doctor_prints_one_object_that_agrees_with_its_exit_status():
     assert len(set(names)) == len(names)
     for name in ["kernel", "user namespaces", "fresh /proc", "mount calls", "overlay",
                  "memory controller", "pids controller", "cpu controller", "control groups",
-                 "seccomp filters", "id maps", "systemd", "run folder", "python", "node"]:
+                 "seccomp filters", "id maps", "systemd", "run folder", "python", "node", "daemon"]:
         assert name in names
     for item in report["items"]:
         assert item["state"] in ("ok", "weaker", "missing", "optional")

@@ -38,7 +38,7 @@ def loader(tmp_path_factory):
         return staged
     built = tmp_path_factory.mktemp("native") / "fnrun-native"
     subprocess.run(["cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror",
-                    f"-I{SOURCE}", "-o", built, FNRUN_H / "loader.c", "-ldl"], check=True)
+                    f"-I{SOURCE}", "-o", built, *FNRUN_H.glob("*.c"), "-ldl"], check=True)
     return built
 
 

@@ -43,6 +43,7 @@ static int clean(void **state) {
     (void)state;
     unsetenv("FNRUN_LOG_LEVEL");
     unsetenv("FNRUN_CGROUP");
+    unsetenv("FNRUN_SOCKET");
     args_free(&args);
     return 0;
 }
@@ -279,7 +280,8 @@ static void a_misspelt_command_suggests_the_near_one(void **state) {
         const char *word, *near;
     } slips[] = {{"invok", "invoke"},  {"inovke", "invoke"},   {"chekc", "check"},
                  {"Doctor", "doctor"}, {"versoin", "version"}, {"run", "invoke"},
-                 {"new", "init"}};
+                 {"new", "init"},      {"delete", "remove"},   {"ls", "list"},
+                 {"depoly", "deploy"}, {"tail", "logs"},       {"publish", "deploy"}};
     (void)state;
     for (size_t i = 0; i < sizeof slips / sizeof *slips; i++) {
         const char *near = NULL;
@@ -322,34 +324,77 @@ static void a_misspelt_choice_suggests_the_near_one(void **state) {
 
 /* --- paths, help and the table itself ---------------------------------------------- */
 
-static void an_operand_is_a_path_by_its_slash_or_its_file(void **state) {
-    (void)state;
-    char folder[] = "/tmp/fnrun-args-XXXXXX";
+static void an_operand_is_a_path_by_its_slash_or_its_dot(void **state) {
+    static const char *const paths[] = {".", "..", "./hello", "hello/", "/", "a/b", "app.py", ".x"};
+    static const char *const names[] = {"hello", "hello-python", "hello_2", "usr", "a b", "-"};
     char back[4096];
+    (void)state;
     assert_non_null(getcwd(back, sizeof back));
-    assert_non_null(mkdtemp(folder));
-    assert_int_equal(chdir(folder), 0);
-    FILE *file = fopen("app.py", "w");
-    assert_non_null(file);
-    fclose(file);
-    assert_int_equal(rename("app.py", "hello"), 0);
-    assert_true(args_is_path("hello"));
-    assert_true(args_is_path("./nothing"));
-    assert_true(args_is_path("."));
-    assert_false(args_is_path("nothing"));
-    unlink("hello");
+    assert_int_equal(chdir("/"), 0); /* where usr is a folder: files do not decide it */
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        assert_true(args_is_path(paths[i]));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        assert_false(args_is_path(names[i]));
     assert_int_equal(chdir(back), 0);
-    assert_int_equal(rmdir(folder), 0);
 }
 
-static void a_folders_bare_name_is_no_path(void **state) {
+static void options_of_one_shot_calls_are_refused_with_a_name(void **state) {
+    static const char *const options[][2] = {{"--env=A=b", "--env"},
+                                             {"-m64M", "--memory"},
+                                             {"--limits=rlimit", "--limits"},
+                                             {"--cgroup=a", "--cgroup"}};
     (void)state;
-    char back[4096];
-    assert_non_null(getcwd(back, sizeof back));
-    assert_int_equal(chdir("/"), 0);
-    assert_false(args_is_path("usr"));
-    assert_true(args_is_path("./usr"));
-    assert_int_equal(chdir(back), 0);
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        assert_int_equal(parse("invoke", options[i][0], "./hello", NULL), 0);
+        assert_int_equal(parse("invoke", options[i][0], "--help", "hello", NULL), 0);
+        assert_true(parse("invoke", options[i][0], "hello", NULL) < 0);
+        assert_says(options[i][1]);
+        assert_says("is for one-shot calls (fnrun invoke ./PATH)");
+    }
+    assert_int_equal(parse("invoke", "hello", "--timeout", "1s", "--json", "-q", NULL), 0);
+    assert_int_equal(parse("doctor", "--cgroup", "a", NULL), 0);
+    setenv("FNRUN_CGROUP", "a", 1);
+    assert_int_equal(parse("invoke", "hello", NULL), 0);
+}
+
+static void the_socket_is_the_options_before_the_variables(void **state) {
+    (void)state;
+    setenv("FNRUN_SOCKET", "/theirs", 1);
+    assert_int_equal(parse("list", NULL), 0);
+    assert_string_equal(args.socket, "/theirs");
+    assert_int_equal(parse("list", "--socket", "/mine", NULL), 0);
+    assert_string_equal(args.socket, "/mine");
+    assert_int_equal(parse("invoke", "hello", NULL), 0);
+    assert_string_equal(args.socket, "/theirs");
+    assert_int_equal(parse("check", "./x", NULL), 0);
+    assert_null(args.socket);
+}
+
+static void only_rollback_takes_a_second_operand(void **state) {
+    (void)state;
+    assert_int_equal(parse("rollback", "hello", NULL), 0);
+    assert_null(args.second);
+    assert_int_equal(parse("rollback", "hello", "3", NULL), 0);
+    assert_string_equal(args.operand, "hello");
+    assert_string_equal(args.second, "3");
+    assert_true(parse("rollback", "hello", "3", "4", NULL) < 0);
+    assert_says("'4' is too much: rollback takes one NAME and one VERSION");
+    assert_true(parse("remove", "hello", "3", NULL) < 0);
+    assert_says("'3' is too much: remove takes one NAME");
+}
+
+static void the_options_of_logs_and_deploy_are_stored(void **state) {
+    (void)state;
+    assert_int_equal(parse("logs", "-f", "--since=5m", "--request-id", "ab", "hello", NULL), 0);
+    assert_true(args.follow);
+    assert_string_equal(args.since, "5m");
+    assert_string_equal(args.request_id, "ab");
+    assert_int_equal(parse("deploy", "-n", "mine", "./hello", NULL), 0);
+    assert_string_equal(args.name, "mine");
+    assert_int_equal(parse("top", "--once", NULL), 0);
+    assert_true(args.once);
+    assert_int_equal(parse("usage", "hello", "--limit", "7", NULL), 0);
+    assert_string_equal(args.limit, "7");
 }
 
 static char *help_text(int command) {
@@ -385,7 +430,7 @@ static void help_has_the_options_and_exit_statuses_of_its_command_only(void **st
 
 static void help_stays_within_a_hundred_columns(void **state) {
     (void)state;
-    for (int command = COMMAND_NONE; command <= COMMAND_DOCTOR; command++) {
+    for (int command = COMMAND_NONE; command < COMMAND_COUNT; command++) {
         char *text = help_text(command);
         for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
             if (strlen(line) > 100)
@@ -439,8 +484,11 @@ int main(void) {
         TEST(a_word_far_from_every_command_suggests_none),
         TEST(a_misspelt_option_suggests_the_near_one),
         TEST(a_misspelt_choice_suggests_the_near_one),
-        TEST(an_operand_is_a_path_by_its_slash_or_its_file),
-        TEST(a_folders_bare_name_is_no_path),
+        TEST(an_operand_is_a_path_by_its_slash_or_its_dot),
+        TEST(options_of_one_shot_calls_are_refused_with_a_name),
+        TEST(the_socket_is_the_options_before_the_variables),
+        TEST(only_rollback_takes_a_second_operand),
+        TEST(the_options_of_logs_and_deploy_are_stored),
         TEST(help_has_the_options_and_exit_statuses_of_its_command_only),
         TEST(help_stays_within_a_hundred_columns),
         TEST(every_command_has_its_exit_statuses),

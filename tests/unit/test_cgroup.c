@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,6 +196,73 @@ static void the_record_lists_each_group_once(void **state) {
     assert_string_equal(lines, expected);
 }
 
+static bool exists(const char *folder) {
+    char path[256];
+    snprintf(path, sizeof path, "%s%s", top, folder);
+    return access(path, F_OK) == 0;
+}
+
+static void a_group_is_removed_with_those_below_it_and_nothing_beside_it(void **state) {
+    (void)state;
+    int dir;
+    make("/sweep/fnrun-0-1/zygote");
+    make("/sweep/fnrun-0-1/0/inner/most");
+    make("/sweep/fnrun-0-2");
+    char path[256];
+    snprintf(path, sizeof path, "%s/sweep", top);
+    assert_true((dir = open(path, O_PATH | O_DIRECTORY)) >= 0);
+    assert_int_equal(cgroup_remove_tree(dir, "fnrun-0-1"), 0);
+    assert_false(exists("/sweep/fnrun-0-1"));
+    assert_true(exists("/sweep/fnrun-0-2"));
+    assert_int_equal(cgroup_remove_tree(dir, "fnrun-0-1"), 0); /* gone is gone */
+    close(dir);
+}
+
+static void a_symbolic_link_below_a_group_is_not_followed(void **state) {
+    (void)state;
+    int dir;
+    char path[256], target[256];
+    make("/sweep/fnrun-0-3");
+    make("/other/group");
+    snprintf(target, sizeof target, "%s/other", top);
+    snprintf(path, sizeof path, "%s/sweep/fnrun-0-3/link", top);
+    assert_int_equal(symlink(target, path), 0);
+    snprintf(path, sizeof path, "%s/sweep", top);
+    assert_true((dir = open(path, O_PATH | O_DIRECTORY)) >= 0);
+    assert_true(cgroup_remove_tree(dir, "fnrun-0-3") < 0);
+    assert_true(exists("/other/group"));
+    close(dir);
+}
+
+static void sweeping_what_is_not_there_is_no_error(void **state) {
+    (void)state;
+    char path[256];
+    make("/sweep");
+    snprintf(path, sizeof path, "%s/sweep/fnrun-0-9", top);
+    assert_int_equal(cgroup_sweep(path), 0);
+    snprintf(path, sizeof path, "%s/nowhere/fnrun-0-9", top);
+    assert_int_equal(cgroup_sweep(path), 0);
+}
+
+/* The daemon stands in the group of its launcher, and leaves it with it. */
+static void a_companion_does_not_make_a_v2_group_busy(void **state) {
+    (void)state;
+    struct cgroup_layout layout;
+    struct error err = {0};
+    char procs[64];
+    make("/v2/unit");
+    put("/v2/unit/cgroup.controllers", "cpu memory pids\n");
+    put("/v2/unit/cgroup.subtree_control", "");
+    put("/v2/unit/cgroup.type", "domain\n");
+    snprintf(procs, sizeof procs, "%d\n%d\n", (int)getpid(), (int)getppid());
+    put("/v2/unit/cgroup.procs", procs);
+    mount_line(30, "/", "/v2", "cgroup2", "nsdelegate");
+    cgroup_find_in(&layout, mountinfo, "0::/unit\n", NULL);
+    assert_int_equal(cgroup_usable(&layout, &err), -EBUSY);
+    layout.companion = getppid();
+    assert_int_equal(cgroup_usable(&layout, &err), 0);
+}
+
 static int make_top(void **state) {
     (void)state;
     return mkdtemp(top) ? 0 : -1;
@@ -220,6 +288,10 @@ int main(void) {
         TEST(a_v2_group_with_another_process_in_it_is_busy),
         TEST(a_named_group_is_looked_for_in_every_hierarchy),
         TEST(the_record_lists_each_group_once),
+        TEST(a_group_is_removed_with_those_below_it_and_nothing_beside_it),
+        TEST(a_symbolic_link_below_a_group_is_not_followed),
+        TEST(sweeping_what_is_not_there_is_no_error),
+        TEST(a_companion_does_not_make_a_v2_group_busy),
     };
     return cmocka_run_group_tests(tests, make_top, remove_top);
 }

@@ -20,14 +20,14 @@
 static char folder[] = "/tmp/fnrun-test-claim-XXXXXX";
 static char run_dir[64];
 static char swept[4][128];
-static int sweeps;
+static int sweeps, sweep_result;
 
 /* Stands for cgroup.c's: what would be removed is written down. */
 int cgroup_sweep(const char *path) {
     if (sweeps < 4)
         snprintf(swept[sweeps], sizeof swept[0], "%s", path);
     sweeps++;
-    return 0;
+    return sweep_result;
 }
 
 static void two_holders_have_two_blocks_and_a_free_one_is_taken_again(void **state) {
@@ -107,6 +107,24 @@ static void a_dead_holder_of_another_block_is_swept_too(void **state) {
     claim_release(&claim);
 }
 
+static void a_block_of_which_something_stays_is_not_taken_and_tried_again(void **state) {
+    (void)state;
+    struct claim claim;
+    struct error err = {0};
+    sweeps = 0;
+    sweep_result = -EBUSY;
+    die_holding(4, "/sys/fs/cgroup/pids/fnrun-0-0");
+    assert_int_equal(claim_take(&claim, run_dir, 4, &err), 0);
+    assert_int_equal(claim.block, 1);
+    assert_int_equal(sweeps, 1);
+    claim_release(&claim);
+    sweep_result = 0;
+    assert_int_equal(claim_take(&claim, run_dir, 4, &err), 0);
+    assert_int_equal(claim.block, 0);
+    assert_int_equal(sweeps, 2);
+    claim_release(&claim);
+}
+
 static void a_live_holder_is_never_swept(void **state) {
     (void)state;
     struct claim alive, claim;
@@ -176,6 +194,7 @@ int main(void) {
         cmocka_unit_test(all_blocks_taken_is_busy_and_says_so),
         cmocka_unit_test(the_groups_of_a_killed_holder_are_swept_last_made_first),
         cmocka_unit_test(a_dead_holder_of_another_block_is_swept_too),
+        cmocka_unit_test(a_block_of_which_something_stays_is_not_taken_and_tried_again),
         cmocka_unit_test(a_live_holder_is_never_swept),
         cmocka_unit_test(a_record_that_names_no_group_of_ours_removes_nothing),
         cmocka_unit_test(a_run_directory_that_others_can_write_is_refused),

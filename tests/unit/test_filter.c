@@ -1,6 +1,6 @@
-/* The embedded filters against libseccomp's own answers to the same rules (simulated,
- * so that both architectures are tested on one machine), the promises by name, and
- * the native filter on real system calls. */
+/* The embedded filters, the zygote's too, against libseccomp's own answers to the same
+ * rules (simulated, so that both architectures are tested on one machine); of the
+ * ordinary one the promises by name, and real system calls. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdbool.h>
@@ -25,127 +25,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <linux/audit.h>
-
 #include "isolate/filter.h"
-#include "isolate/filter_data.h"
-#include "isolate/filter_data_short.h"
 #include "isolate/filter_rules.h"
-#include "tests/unit/bpf_simulate.h"
-#include "tests/unit/filter_oracle.h"
-
-#define ALLOWED    SECCOMP_RET_ALLOW
-#define KILLED     SECCOMP_RET_KILL_PROCESS
-#define REFUSED(e) (SECCOMP_RET_ERRNO | (e))
-#define X32        0x40000000u
-#define GARBAGE    0xdeadbeef00000000u /* above what the kernel looks at */
-
-struct machine {
-    const char *name;
-    uint32_t seccomp, audit;
-    const struct sock_filter *program, *with_long_jumps;
-    size_t count, long_count;
-    struct sock_filter *oracle; /* libseccomp's */
-    size_t oracle_count;
-};
-
-#define PROGRAM(table) .program = (table), .count = FILTER_COUNT(table)
-#define LONG(table)    .with_long_jumps = (table), .long_count = FILTER_COUNT(table)
-static struct machine machines[] = {
-    {"x86_64", SCMP_ARCH_X86_64, AUDIT_ARCH_X86_64, PROGRAM(filter_program_x86_64),
-     LONG(filter_short_x86_64)},
-    {"aarch64", SCMP_ARCH_AARCH64, AUDIT_ARCH_AARCH64, PROGRAM(filter_program_aarch64),
-     LONG(filter_short_aarch64)},
-};
-#define MACHINES_END (machines + FILTER_COUNT(machines))
-
-static int make_oracles(void **state) {
-    (void)state;
-    for (struct machine *machine = machines; machine < MACHINES_END; machine++)
-        machine->oracle = oracle_make(machine->seccomp, &machine->oracle_count);
-    return 0;
-}
-
-static int free_oracles(void **state) {
-    (void)state;
-    for (struct machine *machine = machines; machine < MACHINES_END; machine++)
-        free(machine->oracle);
-    return 0;
-}
-
-/* --- asking --------------------------------------------------------------------------- */
-
-static uint32_t ask(const struct machine *machine, const struct seccomp_data *data) {
-    uint32_t verdict = 0, with_long_jumps = 0;
-    assert_true(bpf_simulate(machine->program, machine->count, data, &verdict) > 0);
-    assert_true(
-        bpf_simulate(machine->with_long_jumps, machine->long_count, data, &with_long_jumps) > 0);
-    assert_int_equal(verdict, with_long_jumps);
-    return verdict;
-}
-
-static uint32_t ask_oracle(const struct machine *machine, const struct seccomp_data *data) {
-    uint32_t verdict = 0;
-    assert_true(bpf_simulate(machine->oracle, machine->oracle_count, data, &verdict) > 0);
-    return verdict;
-}
-
-static void assert_alike(const struct machine *machine, const struct seccomp_data *data) {
-    uint32_t ours = ask(machine, data), theirs = ask_oracle(machine, data);
-    if (ours != theirs)
-        fail_msg("%s call %d (%#llx, %#llx, %#llx, %#llx): %#x, but libseccomp says %#x",
-                 machine->name, data->nr, (unsigned long long)data->args[0],
-                 (unsigned long long)data->args[1], (unsigned long long)data->args[2],
-                 (unsigned long long)data->args[3], ours, theirs);
-}
-
-/* The call by name with up to four arguments, on one machine; 0: it has no such call. */
-static uint32_t verdict_of(const struct machine *machine, const char *call, uint64_t a, uint64_t b,
-                           uint64_t c, uint64_t d) {
-    int number = seccomp_syscall_resolve_name_arch(machine->seccomp, call);
-    for (size_t i = 0; number < 0 && i < FILTER_COUNT(filter_numbers); i++)
-        if (strcmp(filter_numbers[i].call, call) == 0 &&
-            (!filter_numbers[i].only || strcmp(filter_numbers[i].only, machine->name) == 0))
-            number = filter_numbers[i].number;
-    if (number < 0)
-        return 0;
-    struct seccomp_data data = {
-        .nr = number, .arch = machine->audit, .args = {a, b, c, d, GARBAGE, GARBAGE}};
-    return ask(machine, &data);
-}
-
-static void assert_everywhere(uint32_t verdict, const char *call, uint64_t a, uint64_t b,
-                              uint64_t c, uint64_t d) {
-    bool asked = false;
-    for (struct machine *machine = machines; machine < MACHINES_END; machine++) {
-        uint32_t answer = verdict_of(machine, call, a, b, c, d);
-        asked |= answer != 0;
-        if (answer != 0 && answer != verdict)
-            fail_msg("%s on %s: %#x, not %#x", call, machine->name, answer, verdict);
-    }
-    if (!asked)
-        fail_msg("no machine has the call %s", call);
-}
-
-/* Every name in the list, whatever its arguments. */
-static void assert_all(uint32_t verdict, const char *list) {
-    static const uint64_t values[] = {0, 1, 0x12345678, GARBAGE, ~(uint64_t)0};
-    char *calls = strdup(list), *rest = calls;
-    for (char *call; (call = strtok_r(rest, " ", &rest));)
-        for (size_t i = 0; i < FILTER_COUNT(values); i++)
-            assert_everywhere(verdict, call, values[i], values[i], values[i], values[i]);
-    free(calls);
-}
+#include "tests/unit/filter_ask.h"
 
 /* --- alike ----------------------------------------------------------------------------- */
 
 static bool named_in_groups(const char *call) {
-    size_t length = strlen(call);
     for (size_t i = 0; i < FILTER_COUNT(filter_groups); i++)
-        for (const char *at = filter_groups[i].calls; (at = strstr(at, call)); at += length)
-            if ((at == filter_groups[i].calls || at[-1] == ' ') &&
-                (at[length] == ' ' || at[length] == 0))
-                return true;
+        if (oracle_list_has(filter_groups[i].calls, call))
+            return true;
     for (size_t i = 0; i < FILTER_COUNT(filter_checks); i++)
         if (strcmp(filter_checks[i].call, call) == 0)
             return true;
@@ -188,6 +77,8 @@ static void every_call_up_to_the_newest_in_the_rules_is_named_there(void **state
 static void assert_unknown(const struct machine *machine, uint32_t first, uint32_t last) {
     for (uint32_t number = first; number <= last; number++) {
         struct seccomp_data data = {.nr = (int)number, .arch = machine->audit};
+        if (machine->zygote && number == GATE_CALL)
+            continue;
         assert_int_equal(REFUSED(ENOSYS), ask(machine, &data));
     }
 }
@@ -200,9 +91,11 @@ static void a_number_that_nobody_named_answers_enosys(void **state) {
         assert_unknown(machine, X32 - 1000, X32 - 1);
         struct seccomp_data none = {.nr = -1, .arch = machine->audit};
         assert_int_equal(REFUSED(ENOSYS), ask(machine, &none));
+        if (machine->audit == AUDIT_ARCH_AARCH64) {
+            assert_unknown(machine, 244, 259);
+            assert_unknown(machine, X32, X32 + 600); /* it knows no x32 either */
+        }
     }
-    assert_unknown(&machines[1], 244, 259); /* aarch64 knows no x32 either */
-    assert_unknown(&machines[1], X32, X32 + 600);
 }
 
 static void newer_calls_than_libseccomps_have_the_groups_answer(void **state) {
@@ -235,27 +128,45 @@ static void try_checked(const struct machine *machine, int number, const struct 
     }
 }
 
+static void try_check(const struct machine *machine, const struct filter_check *check) {
+    int number = seccomp_syscall_resolve_name_arch(machine->seccomp, check->call);
+    if (number < 0)
+        return;
+    for (uint32_t value = 0; value < 256; value++)
+        try_checked(machine, number, check, value);
+    for (unsigned bit = 0; bit < 64; bit++) {
+        try_checked(machine, number, check, 1ull << bit);
+        for (unsigned v = 0; v < check->count; v++) {
+            try_checked(machine, number, check, check->values[v] ^ (1ull << bit));
+            try_checked(machine, number, check, check->values[v] + bit);
+            try_checked(machine, number, check, check->values[v] - bit);
+        }
+    }
+    for (unsigned n = 0; n < 1000; n++)
+        try_checked(machine, number, check, next_random() >> (n % 64));
+}
+
 static void checked_arguments_get_libseccomps_answer_whatever_stands_above_32_bits(void **state) {
     (void)state;
-    for (struct machine *machine = machines; machine < MACHINES_END; machine++)
-        for (size_t i = 0; i < FILTER_COUNT(filter_checks); i++) {
-            const struct filter_check *check = &filter_checks[i];
-            int number = seccomp_syscall_resolve_name_arch(machine->seccomp, check->call);
-            if (number < 0)
-                continue;
-            for (uint32_t value = 0; value < 256; value++)
-                try_checked(machine, number, check, value);
-            for (unsigned bit = 0; bit < 64; bit++) {
-                try_checked(machine, number, check, 1ull << bit);
-                for (unsigned v = 0; v < check->count; v++) {
-                    try_checked(machine, number, check, check->values[v] ^ (1ull << bit));
-                    try_checked(machine, number, check, check->values[v] + bit);
-                    try_checked(machine, number, check, check->values[v] - bit);
-                }
-            }
-            for (unsigned n = 0; n < 1000; n++)
-                try_checked(machine, number, check, next_random() >> (n % 64));
+    for (struct machine *machine = machines; machine < MACHINES_END; machine++) {
+        for (size_t i = 0; i < FILTER_COUNT(filter_checks); i++)
+            try_check(machine, &filter_checks[i]);
+        for (size_t i = 0; i < FILTER_COUNT(filter_zygote_checks); i++)
+            try_check(machine, &filter_zygote_checks[i]);
+    }
+}
+
+static void every_mixture_of_clones_flags_gets_libseccomps_answer(void **state) {
+    (void)state;
+    for (struct machine *machine = machines; machine < MACHINES_END; machine++) {
+        int number = seccomp_syscall_resolve_name_arch(machine->seccomp, "clone");
+        for (uint64_t bits = 0; bits < 1 << 16; bits++) { /* CLONE_VM to CLONE_NEWNS, and more */
+            struct seccomp_data data = {.nr = number, .arch = machine->audit};
+            data.args[0] = bits << 8 | (bits % 5 ? SIGCHLD : 0) | (bits % 3 ? 0 : GARBAGE) |
+                           (bits % 7 ? 0 : CLONE_NEWUSER);
+            assert_alike(machine, &data);
         }
+    }
 }
 
 static void every_family_and_type_of_socket_gets_libseccomps_answer(void **state) {
@@ -303,14 +214,18 @@ static void x32_calls_are_killed(void **state) {
     (void)state;
     static const uint32_t numbers[] = {X32,        X32 + 39,   X32 + 512, X32 + 600,
                                        0x7fffffff, 0x80000000, 0xfffffffe};
-    for (size_t i = 0; i < FILTER_COUNT(numbers); i++) {
-        struct seccomp_data data = {.nr = (int)numbers[i], .arch = AUDIT_ARCH_X86_64};
-        assert_int_equal(KILLED, ask(&machines[0], &data));
-        assert_alike(&machines[0], &data);
-    }
-    for (uint32_t number = 0; number <= 600; number++) {
-        struct seccomp_data data = {.nr = (int)(X32 + number), .arch = AUDIT_ARCH_X86_64};
-        assert_int_equal(KILLED, ask(&machines[0], &data));
+    for (struct machine *machine = machines; machine < MACHINES_END; machine++) {
+        if (machine->audit != AUDIT_ARCH_X86_64)
+            continue;
+        for (size_t i = 0; i < FILTER_COUNT(numbers); i++) {
+            struct seccomp_data data = {.nr = (int)numbers[i], .arch = AUDIT_ARCH_X86_64};
+            assert_int_equal(KILLED, ask(machine, &data));
+            assert_alike(machine, &data);
+        }
+        for (uint32_t number = 0; number <= 1024; number++) {
+            struct seccomp_data data = {.nr = (int)(X32 + number), .arch = AUDIT_ARCH_X86_64};
+            assert_int_equal(KILLED, ask(machine, &data));
+        }
     }
 }
 
@@ -471,16 +386,6 @@ static int filtered(int (*probe)(void)) {
     return status;
 }
 
-/* A probe returns 0 when all is as expected. */
-#define EXPECT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            dprintf(2, "line %d, errno %d: %s\n", __LINE__, errno, #condition);                    \
-            return 1;                                                                              \
-        }                                                                                          \
-    } while (0)
-#define FAILS_WITH(e, expression) (errno = 0, (expression) == -1 && errno == (e))
-
 static int probe_refusals(void) {
     char name[] = "/tmp/filter-device";
     EXPECT(FAILS_WITH(ENOSYS, syscall(435 /* clone3 */, NULL, 0)));
@@ -582,6 +487,7 @@ int main(void) {
         cmocka_unit_test(a_number_that_nobody_named_answers_enosys),
         cmocka_unit_test(newer_calls_than_libseccomps_have_the_groups_answer),
         cmocka_unit_test(checked_arguments_get_libseccomps_answer_whatever_stands_above_32_bits),
+        cmocka_unit_test(every_mixture_of_clones_flags_gets_libseccomps_answer),
         cmocka_unit_test(every_family_and_type_of_socket_gets_libseccomps_answer),
         cmocka_unit_test(every_foreign_architecture_is_killed),
         cmocka_unit_test(x32_calls_are_killed),

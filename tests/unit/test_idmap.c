@@ -120,6 +120,63 @@ static void a_user_without_subordinate_ids_gets_the_single_form_and_the_reason(v
     assert_true(ids.why_single[0] != 0);
 }
 
+/* The host ids that a claim's number can lead to, as a range. */
+static void expect_apart(const struct idmap *ids, uint32_t single, uint32_t block) {
+    struct idmap_environment host;
+    idmap_environment(ids, block, &host);
+    assert_true(ids->uid_start + single < host.zygote_uid);
+    assert_true(ids->gid_start + single < host.zygote_gid);
+    assert_true(host.slot_uid + IDMAP_SLOTS <= ids->uid_start + ids->uid_count);
+    assert_true(host.slot_gid + IDMAP_SLOTS <= ids->gid_start + ids->gid_count);
+    assert_int_equal(host.slot_uid, host.zygote_uid + 1);
+}
+
+static void an_environment_of_root_has_the_ids_of_its_block(void **state) {
+    (void)state;
+    struct idmap ids;
+    struct idmap_environment host;
+    struct error err = {0};
+    const char *text = "fnrun:200000:65536\n";
+    assert_int_equal(find(&ids, 0, text, "fnrun:300000:65536\n", &err), 0);
+    assert_int_equal(idmap_environment_blocks(&ids), 64);
+    idmap_environment(&ids, 3, &host);
+    assert_int_equal(host.keeper_uid, 200000 + 3 * 1024);
+    assert_int_equal(host.keeper_gid, 300000 + 3 * 1024);
+    assert_int_equal(host.zygote_uid, host.keeper_uid + 1);
+    assert_int_equal(host.slot_gid, host.keeper_gid + 2);
+    assert_true(host.slot_uid + IDMAP_SLOTS <= host.keeper_uid + IDMAP_BLOCK);
+}
+
+static void a_users_environments_have_no_id_of_a_single_call(void **state) {
+    (void)state;
+    struct idmap ids;
+    struct idmap_environment first, second;
+    struct error err = {0};
+    if (access("/usr/bin/newuidmap", X_OK) < 0)
+        skip();
+    const char *text = "ada:100000:65536\n";
+    assert_int_equal(find(&ids, 1001, text, "ada:500000:65536\n", &err), 0);
+    uint32_t blocks = idmap_environment_blocks(&ids);
+    assert_int_equal(blocks, 63);
+    expect_apart(&ids, ids.blocks - 1, 0);
+    expect_apart(&ids, ids.blocks - 1, blocks - 1);
+    idmap_environment(&ids, 0, &first);
+    idmap_environment(&ids, 1, &second);
+    assert_true(first.slot_uid + IDMAP_SLOTS <= second.zygote_uid);
+    assert_int_equal(first.keeper_uid, geteuid());
+}
+
+static void a_range_without_room_for_an_environment_serves_none(void **state) {
+    (void)state;
+    struct idmap ids;
+    struct error err = {0};
+    assert_int_equal(find(&ids, 1001, "ada:100000:2047\n", "ada:100000:65536\n", &err), 0);
+    assert_int_equal(idmap_environment_blocks(&ids), 0);
+    assert_int_equal(find(&ids, 1001, "bob:100000:65536\n", "bob:100000:65536\n", &err), 0);
+    assert_int_equal(idmap_environment_blocks(&ids), 0);
+    assert_int_equal(idmap_write_environment(&ids, 0, getpid(), 1, &err), -EOPNOTSUPP);
+}
+
 static int make_etc(void **state) {
     (void)state;
     return mkdtemp(etc) ? 0 : -1;
@@ -147,6 +204,9 @@ int main(void) {
         cmocka_unit_test(a_range_smaller_than_a_block_or_beyond_32_bits_is_refused),
         cmocka_unit_test(a_user_is_found_by_name_or_by_number),
         cmocka_unit_test(a_user_without_subordinate_ids_gets_the_single_form_and_the_reason),
+        cmocka_unit_test(an_environment_of_root_has_the_ids_of_its_block),
+        cmocka_unit_test(a_users_environments_have_no_id_of_a_single_call),
+        cmocka_unit_test(a_range_without_room_for_an_environment_serves_none),
     };
     return cmocka_run_group_tests(tests, make_etc, remove_etc);
 }

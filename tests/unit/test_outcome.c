@@ -15,11 +15,13 @@
 
 static struct function function;
 static struct invocation invocation;
+static struct answer answer;
 
 static int start(void **state) {
     (void)state;
     memset(&invocation, 0, sizeof invocation);
     memset(&function, 0, sizeof function);
+    answer = (struct answer){.request_id = "11111111-2222-4333-8444-555555555555"};
     function.limits.memory = 128 << 20;
     invocation.function = &function;
     strcpy(invocation.request_id, "11111111-2222-4333-8444-555555555555");
@@ -29,6 +31,7 @@ static int start(void **state) {
 static int finish(void **state) {
     (void)state;
     free(invocation.result);
+    free(answer.result);
     return 0;
 }
 
@@ -49,7 +52,8 @@ static void every_outcome_has_a_name_and_the_exit_code_of_the_table(void **state
         {OUTCOME_TIMEOUT, 124},     {OUTCOME_INIT_TIMEOUT, 124}, {OUTCOME_MEMORY, 137},
         {OUTCOME_TOO_LARGE, 1},     {OUTCOME_NOT_JSON, 1},       {OUTCOME_ENTRYPOINT, 1},
         {OUTCOME_CLIENT_GONE, 130}, {OUTCOME_BAD_EVENT, 3},      {OUTCOME_EVENT_TOO_LARGE, 3},
-        {OUTCOME_BAD_FUNCTION, 3},  {OUTCOME_NO_FUNCTION, 3},    {OUTCOME_SERVICE, 5},
+        {OUTCOME_BAD_FUNCTION, 3},  {OUTCOME_NO_FUNCTION, 3},    {OUTCOME_THROTTLED, 4},
+        {OUTCOME_SERVICE, 5},
     };
     assert_int_equal(sizeof expected / sizeof *expected, OUTCOME_COUNT);
     for (int i = 0; i < OUTCOME_COUNT; i++) {
@@ -60,28 +64,27 @@ static void every_outcome_has_a_name_and_the_exit_code_of_the_table(void **state
 
 static void a_failure_is_an_error_object_with_its_request(void **state) {
     (void)state;
-    failure_set(&invocation, OUTCOME_TIMEOUT, "said \"%s\"\n", "no");
-    assert_true(json_scan(invocation.result, invocation.result_length, NULL));
-    expect_member(invocation.result, invocation.result_length, "errorMessage",
-                  "\"said \\\"no\\\"\\n\"");
-    expect_member(invocation.result, invocation.result_length, "errorType", "\"Sandbox.Timedout\"");
-    assert_int_equal(invocation.outcome, OUTCOME_TIMEOUT);
+    failure_set(&answer, OUTCOME_TIMEOUT, "said \"%s\"\n", "no");
+    assert_true(json_scan(answer.result, answer.result_length, NULL));
+    expect_member(answer.result, answer.result_length, "errorMessage", "\"said \\\"no\\\"\\n\"");
+    expect_member(answer.result, answer.result_length, "errorType", "\"Sandbox.Timedout\"");
+    assert_int_equal(answer.outcome, OUTCOME_TIMEOUT);
 }
 
 static void an_end_without_a_result_names_its_status_or_signal(void **state) {
     (void)state;
-    failure_set_exit(&invocation, 3 << 8);
-    assert_non_null(strstr(invocation.result, "exit status 3"));
-    failure_set_exit(&invocation, SIGKILL);
-    assert_non_null(strstr(invocation.result, "signal: killed"));
-    failure_set_exit(&invocation, 0);
-    assert_non_null(strstr(invocation.result, "without providing a reason"));
+    failure_set_exit(&answer, 3 << 8);
+    assert_non_null(strstr(answer.result, "exit status 3"));
+    failure_set_exit(&answer, SIGKILL);
+    assert_non_null(strstr(answer.result, "signal: killed"));
+    failure_set_exit(&answer, 0);
+    assert_non_null(strstr(answer.result, "without providing a reason"));
 }
 
 static void a_forbidden_architecture_is_said_in_the_outcome(void **state) {
     (void)state;
-    failure_set_exit(&invocation, SIGSYS);
-    assert_non_null(strstr(invocation.result, "foreign architecture"));
+    failure_set_exit(&answer, SIGSYS);
+    assert_non_null(strstr(answer.result, "foreign architecture"));
 }
 
 static void the_report_line_is_worded_as_lambda_does(void **state) {

@@ -1,6 +1,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -341,6 +343,63 @@ static void a_function_without_a_runtime_is_refused(void **state) {
     assert_null(plan.environment);
 }
 
+static void the_forms_of_the_daemon_are_asked_for_by_variables(void **state) {
+    struct function function = make_function(RUNTIME_PYTHON, (char *)"app.handler");
+    struct runtime_call call = make_call();
+    (void)state;
+    assert_int_equal(make_plan(&function), 0);
+    assert_null(value_of("FNRUN_GATE"));
+    assert_null(value_of("FNRUN_SERVE"));
+    call.gate = true;
+    runtime_plan_free(&plan);
+    assert_int_equal(runtime_plan(&function, &call, &plan, &err), 0);
+    assert_string_equal(value_of("FNRUN_GATE"), "1");
+    assert_null(value_of("FNRUN_SERVE"));
+    assert_string_equal(value_of("AWS_LAMBDA_INITIALIZATION_TYPE"), "on-demand");
+    call.gate = false;
+    call.serve = true;
+    runtime_plan_free(&plan);
+    assert_int_equal(runtime_plan(&function, &call, &plan, &err), 0);
+    assert_null(value_of("FNRUN_GATE"));
+    assert_string_equal(value_of("FNRUN_SERVE"), "1");
+}
+
+static void a_program_started_ahead_has_no_request_id_yet(void **state) {
+    struct function function = make_function(RUNTIME_EXEC, (char *)"run");
+    struct runtime_call call = make_call();
+    (void)state;
+    call.request_id = NULL;
+    assert_int_equal(runtime_plan(&function, &call, &plan, &err), 0);
+    assert_null(value_of("AWS_LAMBDA_REQUEST_ID"));
+}
+
+static void native_can_be_forked_and_python_where_its_gate_module_is(void **state) {
+    char folder[] = "/tmp/fnrun-test-runtimes-XXXXXX", path[128];
+    struct function function = make_function(RUNTIME_NATIVE, (char *)"x.so");
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    runtimes_folder = folder;
+    assert_true(runtime_can_gate(&function));
+    function.runtime = RUNTIME_NODE;
+    assert_false(runtime_can_gate(&function));
+    function.runtime = RUNTIME_EXEC;
+    assert_false(runtime_can_gate(&function));
+    function.runtime = RUNTIME_PYTHON;
+    assert_false(runtime_can_gate(&function));
+    snprintf(path, sizeof path, "%s/python", folder);
+    assert_int_equal(mkdir(path, 0755), 0);
+    snprintf(path, sizeof path, "%s/python/_gate.abi3.so", folder);
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_true(runtime_can_gate(&function));
+    assert_int_equal(unlink(path), 0);
+    *strrchr(path, '/') = 0;
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+    runtimes_folder = NULL;
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -361,6 +420,9 @@ int main(void) {
         CASE(an_interpreter_that_is_gone_or_out_of_sight_is_an_error),
         CASE(the_python_version_is_told_from_the_interpreters_link),
         CASE(a_function_without_a_runtime_is_refused),
+        CASE(the_forms_of_the_daemon_are_asked_for_by_variables),
+        CASE(a_program_started_ahead_has_no_request_id_yet),
+        CASE(native_can_be_forked_and_python_where_its_gate_module_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 // The node runtime's first file: loads the handler, takes the one event, gives it
-// to the handler. Started as `node bootstrap.js` with the function's folder in
-// LAMBDA_TASK_ROOT, the log on descriptors 1 and 2 and the runner on descriptor 3.
+// to the handler; with FNRUN_SERVE=1 one event after the other. Started as
+// `node bootstrap.js` with the function's folder in LAMBDA_TASK_ROOT, the log on
+// descriptors 1 and 2 and the runner on descriptor 3.
 //
 //   channel.js  bytes and frames on descriptors, synchronously
 //   log.js      console and process.stdout as Lambda's node writes them
@@ -24,11 +25,21 @@ const azure = process.env.FNRUN_RUNTIME_FORM === 'azure';
 delete process.env.FNRUN_RUNTIME_FORM;
 const form = azure ? require('./azure.js') : require('./lambda.js');
 
-function serve(handler) {
-    channel.sendReady();
-    const event = channel.readEvent();
+const many = process.env.FNRUN_SERVE === '1';
+delete process.env.FNRUN_SERVE;
+
+function handle(handler, statusAtEnd) {
+    const event = channel.readEvent(statusAtEnd);
     call.begin(event.keys);
     form.invoke(handler, event);
+}
+
+function serve(handler) {
+    channel.sendReady();
+    if (many) {
+        call.serveMany(() => handle(handler, 0));
+    }
+    handle(handler, 1);
 }
 
 // CommonJS is loaded without a promise in between: a handler that throws while it

@@ -1,6 +1,6 @@
-// The one answer of this process. Whoever comes first (the handler's result, its
-// error, an exception nobody caught, process.exit, an empty event loop) gives it;
-// once it is sent the process ends.
+// The one answer to an event. Whoever comes first (the handler's result, its error, an
+// exception nobody caught, process.exit, an empty event loop) gives it; once it is sent
+// the process ends, or where it serves many events goes on to the next.
 'use strict';
 
 const channel = require('./channel.js');
@@ -9,13 +9,33 @@ const log = require('./log.js');
 let requestId;
 let answer = null; // sends the answer, once somebody has given it
 let whenDrained = null;
+let next = null; // reads and handles the next event
+// Kept here, as a handler may replace it: it comes after what the answer's code still does.
+const later = setImmediate;
+
+/* Sends the answer. Nothing that the handler left open (timers, connections, threads)
+ * keeps the process alive after its last one, and no exit handler runs. */
+function finish(send, text) {
+    send(text);
+    if (next === null) {
+        channel.end(send === channel.sendResult ? 0 : 1);
+    }
+    answer = null;
+    // The event loop would seem empty to node, which would leave.
+    later(next);
+}
 
 /* The code that answered goes on until it returns (`context.succeed(x); log()`),
  * as it does on Lambda; nothing else runs. */
 function give(send, text) {
     if (answer === null) {
-        answer = () => send(text);
-        process.nextTick(answer);
+        const mine = () => {
+            if (answer === mine) {
+                finish(send, text);
+            }
+        };
+        answer = mine;
+        process.nextTick(mine);
     }
 }
 
@@ -51,6 +71,7 @@ function fail(error, label = 'Invoke Error') {
 /* As fail, and nothing of the function runs any more. An answer given before and
  * not sent yet goes out instead. */
 function die(error, label) {
+    next = null;
     fail(error, label);
     answer();
 }
@@ -63,6 +84,11 @@ function runtimeError(type, message) {
 /* What to do when the event loop is empty and nobody has answered. */
 function onDrained(action) {
     whenDrained = action;
+}
+
+/* There may be more events than one: what to do after each answer. */
+function serveMany(action) {
+    next = action;
 }
 
 /* The event is there: keys of its head. */
@@ -102,4 +128,4 @@ function install() {
     };
 }
 
-module.exports = { succeed, fail, die, runtimeError, onDrained, begin, install };
+module.exports = { succeed, fail, die, runtimeError, onDrained, serveMany, begin, install };

@@ -44,13 +44,13 @@ function writeText(fd, text) {
 }
 
 /* Fills bytes from `from` up to at least `until`. Returns how far it got. When the
- * runner is gone there is nobody to answer: the process ends. */
-function readUntil(bytes, from, until) {
+ * runner is gone there is nobody to answer: the process ends, with this status. */
+function readUntil(bytes, from, until, status = 1) {
     while (from < until) {
         try {
             const count = readSync(FRAME_FD, bytes, from, bytes.length - from, null);
             if (count === 0) {
-                end(1);
+                end(status);
             }
             from += count;
         } catch (error) {
@@ -73,23 +73,21 @@ function sendReady() {
     send(FRAME_READY, '');
 }
 
-/* Sends the last frame and ends the process: nothing that the handler left open
- * (timers, connections, threads) keeps it alive, no exit handler runs. */
 function sendResult(text) {
     send(FRAME_RESULT, text);
-    end(0);
 }
 function sendError(text) {
     send(FRAME_ERROR, text);
-    end(1);
 }
 
+let unread = Buffer.alloc(0); // what came with the last event and is of the next
+
 /* Waits for FRAME_EVENT. Returns {keys: {'request-id': ..., ...}, text}, text being
- * the event's JSON. */
-function readEvent() {
+ * the event's JSON. status: with which the process ends when none comes. */
+function readEvent(status) {
     // Small events arrive with one read; a big one gets a buffer of its size.
     let bytes = Buffer.allocUnsafe(65536);
-    let filled = readUntil(bytes, 0, FRAME_HEAD);
+    let filled = readUntil(bytes, unread.copy(bytes), FRAME_HEAD, status);
     const type = bytes.readUInt32LE(0);
     const total = FRAME_HEAD + bytes.readUInt32LE(4);
     if (type !== FRAME_EVENT) {
@@ -101,6 +99,7 @@ function readEvent() {
         small.copy(bytes, 0, 0, filled);
     }
     filled = readUntil(bytes, filled, total);
+    unread = Buffer.from(bytes.subarray(total, filled));
 
     const keys = {};
     let at = FRAME_HEAD;

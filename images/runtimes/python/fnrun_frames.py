@@ -1,5 +1,6 @@
-"""One event by frames (runner/frame.h): load the handler, say READY, read the
-event, call, answer, leave. What a handler is, is in fnrun_handler.
+"""Events by frames (runner/frame.h): load the handler, say READY, read the event, call,
+answer, leave; with FNRUN_SERVE=1, read the next one instead of leaving. What a handler
+is, is in fnrun_handler; events that come through the gate are fnrun_zygote's.
 
 Start-up is what an invocation costs. Nothing is imported here that the
 interpreter has not loaded for itself, and the rest waits until it is needed.
@@ -17,10 +18,15 @@ HEAD = 8
 FIRST_READ = 8192  # most events come whole with the first read
 
 _fd = 3
+_unread = b""  # what came with the last read and is of the next frame
 
 
 def main():
     """The whole life of a runtime process. Does not return."""
+    if "FNRUN_GATE" in os.environ:
+        import fnrun_zygote
+        fnrun_zygote.main()
+    serving = os.environ.pop("FNRUN_SERVE", "") == "1"
     task_root = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
     fnrun_handler.prepare(task_root)
     os.set_inheritable(_fd, False)
@@ -30,12 +36,35 @@ def main():
     except BaseException as error:
         _fail(error, _early_head())
     _send(READY)
-    head, body = _receive_event()
+    data = _receive_payload()
+    if data is None:
+        os._exit(1)  # the runner went away before it had an event
+    while serving:
+        _serve(function, data)
+        data = _receive_payload()
+        if data is None:
+            fnrun_handler.finish(0)
+    head, body = parse(data)
     try:
         result = fnrun_handler.invoke(function, head, body)
     except BaseException as error:
         _fail(error, head)
     _answer(RESULT, result)
+
+
+def _serve(function, data):
+    """One event of many. What ends a process on Lambda ends it here: sys.exit and its like."""
+    head, body = parse(data)
+    try:
+        kind, payload = RESULT, fnrun_handler.invoke(function, head, body)
+    except Exception as error:
+        kind, payload = ERROR, fnrun_handler.describe(error, head.get("request-id", ""))
+    except BaseException as error:
+        _fail(error, head)
+    if _fd < 0:
+        fnrun_handler.finish(0)
+    fnrun_handler.flush()
+    _send(kind, payload)
 
 
 def _forget():
@@ -50,13 +79,7 @@ def _fail(error, head):
     if _fd < 0:
         sys.excepthook(type(error), error, error.__traceback__)
         fnrun_handler.finish(1)
-    request_id = head.get("request-id", "")
-    try:
-        payload = fnrun_handler.describe(error, request_id)
-    except MemoryError:
-        fnrun_handler.release_locals(error)
-        payload = fnrun_handler.describe(error, request_id)
-    _answer(ERROR, payload)
+    _answer(ERROR, fnrun_handler.describe(error, head.get("request-id", "")))
 
 
 def _answer(kind, payload):
@@ -90,12 +113,10 @@ def _write_all(data):
             done += write(_fd, rest[done:])
 
 
-def _receive_event():
-    """Returns the head's keys as a dict, and the event's bytes. The head gets one key
-    more: deadline, when the handler's time is over by the monotonic clock, or None."""
-    data = _receive_payload()
-    if data is None:
-        os._exit(1)  # the runner went away before it had an event
+def parse(data):
+    """Returns the head's keys of an EVENT's payload as a dict, and the event's bytes. The
+    head gets one key more: deadline, when the handler's time is over by the monotonic
+    clock, or None."""
     now = monotonic()
     if data[:1] == b"\n":
         lines, start = "", 1
@@ -113,7 +134,8 @@ def _receive_event():
 
 def _receive_payload():
     """The payload of the next EVENT frame, or None at the stream's end."""
-    data = read(_fd, FIRST_READ)
+    global _unread
+    data = _unread or read(_fd, FIRST_READ)
     while len(data) < HEAD:
         more = read(_fd, FIRST_READ)
         if not more:
@@ -124,7 +146,9 @@ def _receive_payload():
     length = int.from_bytes(data[4:HEAD], "little")
     have = len(data) - HEAD
     if have >= length:
+        _unread = data[HEAD + length:]
         return data[HEAD:HEAD + length]
+    _unread = b""
     payload = bytearray(length)
     view = memoryview(payload)
     view[:have] = data[HEAD:]

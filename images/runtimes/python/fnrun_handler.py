@@ -321,12 +321,15 @@ def _raw_decimal(value):
 
 
 def describe(error, request_id):
-    """The bytes of the error object; writes the error to the log as well. Raises
-    MemoryError where there is not enough for it."""
+    """The bytes of the error object; writes the error to the log as well."""
+    try:
+        return own_module("fnrun_errors").describe(error, request_id)
+    except MemoryError:
+        _release_locals(error)
     return own_module("fnrun_errors").describe(error, request_id)
 
 
-def release_locals(error):
+def _release_locals(error):
     """Gives back what the frames that raised error hold: all the handler's data."""
     trace = error.__traceback__
     while trace is not None:
@@ -342,21 +345,29 @@ def release_locals(error):
 
 def flush():
     """Hands on what Python, and where something could have used it C's stdio, holds."""
-    for name in ("stdout", "stderr", "__stdout__", "__stderr__"):
-        try:
-            getattr(sys, name).flush()
-        except BaseException:  # closed, replaced by anything, or its reader is gone
-            pass
+    flush_streams()
     try:
-        if "ctypes" in sys.modules or _has_own_extension():
+        if uses_stdio():
             import ctypes
             ctypes.pythonapi.fflush(None)
     except BaseException:
         pass
 
 
-def _has_own_extension():
-    """Whether the function brought compiled modules, which may printf."""
+def flush_streams():
+    """Hands on what Python's streams hold."""
+    for name in ("stdout", "stderr", "__stdout__", "__stderr__"):
+        try:
+            getattr(sys, name).flush()
+        except BaseException:  # closed, replaced by anything, or its reader is gone
+            pass
+
+
+def uses_stdio():
+    """Whether something may have used C's printf: through ctypes, or in a compiled module
+    that the function brought."""
+    if "ctypes" in sys.modules:
+        return True
     root = _task_root + "/"
     for module in list(sys.modules.values()):
         file = getattr(module, "__dict__", {}).get("__file__")

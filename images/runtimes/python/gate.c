@@ -1,0 +1,125 @@
+/* _gate: the gate (isolate/gate.h) for the python runtime, see fnrun_zygote.py. On the
+ * limited API and with raw system calls alone, without a single symbol of libc, so that one
+ * build fits the interpreter of any image. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "images/runtimes/gate_client.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1; not in every libc's headers */
+#endif
+#define BUFFER (64ul << 10) /* an event this large needs no second call */
+
+static struct gate_client client;
+/* Never written before F: an untouched page costs less than a copied one. */
+static char buffer[BUFFER] __attribute__((aligned(4096)));
+
+/* become_event(): Z waits in here; returns in each F. Between the interpreter's two halves of
+ * a fork nothing of Python runs, not in Z and not in Z_s: neither writes to an object, and
+ * every F is, for the interpreter, the child of one fork that was made in Z. */
+static PyObject *become_event(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    gate_prepare(&client);
+    PyOS_BeforeFork();
+    gate_become_event(&client);
+    PyOS_AfterFork_Child();
+    Py_RETURN_NONE;
+}
+
+/* event() -> bytes, None for a trial. Does not return when there is none to come. */
+static PyObject *event(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    buffer[0] = 0; /* its fault, before the event's time begins */
+    long answer = gate(GATE_EVENT, buffer, BUFFER, 0);
+    if (answer < 0)
+        gate_exit(0);
+    if (answer & GATE_TRIAL)
+        Py_RETURN_NONE;
+    if ((unsigned long)answer <= BUFFER)
+        return PyBytes_FromStringAndSize(buffer, answer);
+    PyObject *large = PyBytes_FromStringAndSize(NULL, answer);
+    if (large && gate(GATE_MORE, PyBytes_AsString(large), (unsigned long)answer, 0) < 0)
+        gate_exit(0);
+    return large;
+}
+
+/* reply(data, kind): data is bytes or bytearray. Does not return. */
+static PyObject *reply(PyObject *module, PyObject *args) {
+    PyObject *data;
+    long kind;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "Ol", &data, &kind))
+        return NULL;
+    if (PyByteArray_Check(data))
+        gate_reply(PyByteArray_AsString(data), (unsigned long)PyByteArray_Size(data), kind);
+    char *text;
+    Py_ssize_t length;
+    if (PyBytes_AsStringAndSize(data, &text, &length) < 0)
+        return NULL;
+    gate_reply(text, (unsigned long)length, kind);
+}
+
+/* failed(object): the function could not be loaded. Does not return. */
+static PyObject *failed(PyObject *module, PyObject *args) {
+    const char *text;
+    Py_ssize_t length;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y#", &text, &length))
+        return NULL;
+    gate_failed(text, (unsigned long)length);
+}
+
+/* collapse(address, length) -> 0 or a negative errno, of madvise(MADV_COLLAPSE). */
+static PyObject *collapse(PyObject *module, PyObject *args) {
+    unsigned long long address, length;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "KK", &address, &length))
+        return NULL;
+    return PyLong_FromLong(
+        gate_syscall(__NR_madvise, (long)address, (long)length, MADV_COLLAPSE, 0, 0));
+}
+
+/* flush_c(address): calls fflush(NULL), which is at that address. */
+static PyObject *flush_c(PyObject *module, PyObject *args) {
+    unsigned long long address;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "K", &address))
+        return NULL;
+    int (*flush)(void *) = (int (*)(void *))(unsigned long)address;
+    flush(0);
+    Py_RETURN_NONE;
+}
+
+/* seed(address, entropy): calls OpenSSL's RAND_add, which is at that address. */
+static PyObject *seed(PyObject *module, PyObject *args) {
+    unsigned long long address;
+    const char *entropy;
+    Py_ssize_t length;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "Ky#", &address, &entropy, &length))
+        return NULL;
+    void (*add)(const void *, int, double) =
+        (void (*)(const void *, int, double))(unsigned long)address;
+    add(entropy, (int)length, (double)length);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"become_event", become_event, METH_NOARGS, NULL},
+    {"event", event, METH_NOARGS, NULL},
+    {"reply", reply, METH_VARARGS, NULL},
+    {"failed", failed, METH_VARARGS, NULL},
+    {"collapse", collapse, METH_VARARGS, NULL},
+    {"flush_c", flush_c, METH_VARARGS, NULL},
+    {"seed", seed, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_gate", NULL, -1, functions, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__gate(void);
+PyMODINIT_FUNC PyInit__gate(void) {
+    return PyModule_Create(&definition);
+}

@@ -1,0 +1,172 @@
+/* What is started ahead: the program itself, in its slot, by trusted code; used once. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "isolate/cleanup.h"
+#include "isolate/filter.h"
+#include "isolate/keeper_core.h"
+#include "isolate/launcher.h"
+#include "isolate/lockdown.h"
+#include "isolate/sys.h"
+
+#define FUNCTION_STACK 32768
+#define ABOVE_TARGETS  16
+
+/* What the spawner says: the program's process, or the step that failed. */
+struct spawned {
+    int32_t pid, code;
+    char step[56];
+};
+
+struct plan {
+    struct keeper *k;
+    struct kslot *slot;
+    struct lockdown lockdown;
+    struct spawned said;
+};
+
+#define TRY(plan_, name, call)                                                                     \
+    do {                                                                                           \
+        long r_ = (call);                                                                          \
+        if (r_ < 0) {                                                                              \
+            __builtin_strncpy((plan_)->said.step, name, sizeof(plan_)->said.step - 1);             \
+            (plan_)->said.code = (int32_t)r_;                                                      \
+            return 127;                                                                            \
+        }                                                                                          \
+    } while (0)
+
+SYS_CHILD static long place_descriptors(const struct kslot *slot) {
+    long high[4];
+    int count = 0;
+    while (count < 4 && slot->given[count] >= 0) {
+        high[count] = sys_call3(SYS_fcntl, slot->given[count], F_DUPFD_CLOEXEC, ABOVE_TARGETS);
+        if (high[count] < 0)
+            return high[count];
+        count++;
+    }
+    for (int i = 0; i < count; i++) {
+        long r = sys_call3(SYS_dup3, high[i], i, 0);
+        if (r < 0)
+            return r;
+    }
+    return sys_call3(SYS_close_range, count, ~0U, 0);
+}
+
+/* The program's process, in the spawner's memory. In order: groups while it is the keeper's id,
+ * namespaces while it has its capabilities, then all of it is given up. */
+SYS_CHILD static int program(void *argument) {
+    static const int types[GATE_NAMESPACES] = {
+        0, CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWCGROUP, CLONE_NEWNET};
+    struct plan *plan = argument;
+    struct keeper *k = plan->k;
+    const char *step = "";
+    lockdown_signals();
+    for (int i = 1; i < GATE_NAMESPACES; i++)
+        if (!(i == GATE_NAMESPACES - 1 && k->config.host_network))
+            TRY(plan, "joining the slot's namespaces",
+                sys_call2(SYS_setns, plan->slot->namespaces[i], types[i]));
+    TRY(plan, "placing descriptors", place_descriptors(plan->slot));
+    TRY(plan, "entering /var/task", sys_call1(SYS_chdir, SYS_PTR("/var/task")));
+    int r = lockdown_apply(&plan->lockdown, &step);
+    TRY(plan, "giving up privileges", r);
+    TRY(plan, "loading the system call filter", filter_load());
+    TRY(plan, "starting the program",
+        sys_call3(SYS_execve, SYS_PTR(k->program), SYS_PTR(k->ahead_arguments),
+                  SYS_PTR(k->ahead_environment)));
+    return 127;
+}
+
+/* A fork of the keeper: enters the groups and the PID namespace, which moves only children,
+ * starts the program as the keeper's child and says its number. */
+static __attribute__((noreturn)) void spawner(struct plan *plan, int answer) {
+    static char stack[FUNCTION_STACK] __attribute__((aligned(64)));
+    int r = leaf_enter(&plan->slot->leaf);
+    keeper_be_ordinary();
+    struct sys_clone clone = {
+        .flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT,
+        .stack = (uint64_t)(uintptr_t)stack,
+        .stack_size = sizeof stack,
+    };
+    if (r == 0 && setns(plan->slot->namespaces[0], CLONE_NEWPID) < 0)
+        r = -errno;
+    long pid = r < 0 ? r : sys_clone_child(&clone, program, plan);
+    if (pid < 0) {
+        plan->said.code = (int32_t)pid;
+        snprintf(plan->said.step, sizeof plan->said.step, "entering the slot");
+    } else {
+        plan->said.pid = (int32_t)pid;
+    }
+    if (write(answer, &plan->said, sizeof plan->said) < 0)
+        _exit(1);
+    _exit(0);
+}
+
+static pid_t fork_spawner(const struct leaf *leaf) {
+    struct sys_clone clone = {.exit_signal = SIGCHLD};
+    if (leaf->v2) {
+        clone.flags |= 0x200000000ULL; /* CLONE_INTO_CGROUP */
+        clone.cgroup = (uint64_t)leaf->group;
+    }
+    return (pid_t)syscall(SYS_clone3, &clone, sizeof clone);
+}
+
+void ahead_start(struct keeper *k, struct kslot *slot) {
+    struct plan plan = {
+        .k = k,
+        .slot = slot,
+        .lockdown = {.change_ids = true,
+                     .id = ENVIRONMENT_SLOT_ID + slot->number,
+                     .open_files = k->config.open_files,
+                     .processes = k->config.processes + 64},
+    };
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        keeper_fail(k, "starting a program: %s", strerror(errno));
+    slot->cpu_before = leaf_cpu_us(&slot->leaf);
+    leaf_reset_peak(&slot->leaf);
+    slot->began = keeper_now();
+    slot->stage = SLOT_STARTING;
+    slot->deadline = slot->began + 10000000;
+    slot->spawner = fork_spawner(&slot->leaf);
+    if (slot->spawner == 0)
+        spawner(&plan, ends[1]);
+    if (slot->spawner < 0)
+        keeper_fail(k, "starting a program: %s", strerror(errno));
+    close(ends[1]);
+    for (int i = 0; i < 4; i++)
+        cleanup_close(&slot->given[i]);
+    slot->spawn = ends[0];
+    keeper_watch_slot(k, slot, slot->spawn, true);
+}
+
+void ahead_spawned(struct keeper *k, struct kslot *slot) {
+    struct spawned said = {0};
+    char text[128];
+    if (slot->spawn < 0)
+        return;
+    ssize_t length = read(slot->spawn, &said, sizeof said);
+    cleanup_close(&slot->spawn);
+    if (slot->stage != SLOT_STARTING)
+        return;
+    if (length != sizeof said || said.code < 0) {
+        slot->process = said.pid;
+        snprintf(text, sizeof text, "%s: %s",
+                 length == sizeof said ? said.step : "the spawner died", strerror(-said.code));
+        kslot_retire(k, slot, KEEPER_UNVERIFIED, text);
+        return;
+    }
+    slot->process = said.pid;
+    slot->stage = SLOT_READY;
+    slot->deadline = 0;
+    slot->end = KEEPER_EXITED;
+    struct keeper_message message = {
+        .op = KEEPER_READY, .slot = slot->number, .us = keeper_now() - slot->began};
+    keeper_tell(k, &message);
+}

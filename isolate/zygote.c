@@ -1,0 +1,289 @@
+/* The zygote of an environment: started by trusted code that loads its filter and gives up
+ * all but what joining a slot takes; then it runs the function's own code and is believed
+ * nothing. */
+#include "isolate/keeper_core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "isolate/cleanup.h"
+#include "isolate/filter.h"
+#include "isolate/launcher.h"
+#include "isolate/lockdown.h"
+#include "isolate/root.h"
+#include "isolate/wire.h"
+
+/* Out of reach of the processes in a slot, which count from 2: OpenSSL tells a fork by a
+ * changed pid alone. */
+#define ZYGOTE_PID 30000
+
+/* --- in the child: trusted, before the program ---------------------------------------- */
+
+static __attribute__((noreturn)) void child_failed(const char *step, int code) {
+    dprintf(2, "fnrun: starting the zygote: %s: %s\n", step, strerror(-code));
+    _exit(127);
+}
+
+#define CHILD(step, call)                                                                          \
+    do {                                                                                           \
+        if ((call) < 0)                                                                            \
+            child_failed(step, -errno);                                                            \
+    } while (0)
+
+/* Joining a slot takes CAP_SYS_ADMIN and CAP_SYS_CHROOT, becoming its id the other two. They
+ * are ambient, so that the program has them after exec. */
+static void keep_capabilities(void) {
+    static const int kept[] = {CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SETUID, CAP_SETGID};
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[2] = {{0}, {0}};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        sets[0].effective |= 1U << kept[i];
+    sets[0].permitted = sets[0].inheritable = sets[0].effective;
+    CHILD("keeping capabilities", syscall(SYS_capset, &head, sets));
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        CHILD("keeping capabilities", prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kept[i], 0, 0));
+}
+
+static void drop_bounding(void) {
+    for (int i = 0; i < 64; i++)
+        if (i != CAP_SYS_ADMIN && i != CAP_SYS_CHROOT && i != CAP_SETUID && i != CAP_SETGID)
+            if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
+                break;
+}
+
+static void become_zygote(struct keeper *k, int channel) {
+    struct lockdown limits = {.open_files = k->config.open_files,
+                              .processes = k->config.processes + 64};
+    const char *step = "";
+    int r;
+    lockdown_signals();
+    keeper_be_ordinary();
+    CHILD("standard descriptors", dup2(k->null, 0));
+    CHILD("standard descriptors", dup2(k->log, 1));
+    CHILD("standard descriptors", dup2(k->log, 2));
+    if ((r = leaf_enter(&k->zygote.leaf)) < 0)
+        child_failed("entering its control groups", r);
+    CHILD("its namespaces", unshare(CLONE_NEWNS | CLONE_NEWCGROUP));
+    if ((r = root_mount_private(k->config.tmp_bytes, &step)) < 0)
+        child_failed(step, r);
+    CHILD("entering /var/task", chdir("/var/task"));
+    drop_bounding();
+    CHILD("keeping capabilities", prctl(PR_SET_KEEPCAPS, 1));
+    CHILD("its group id", syscall(SYS_setresgid, ENVIRONMENT_ZYGOTE_ID, ENVIRONMENT_ZYGOTE_ID,
+                                  ENVIRONMENT_ZYGOTE_ID));
+    CHILD("its user id", syscall(SYS_setresuid, ENVIRONMENT_ZYGOTE_ID, ENVIRONMENT_ZYGOTE_ID,
+                                 ENVIRONMENT_ZYGOTE_ID));
+    keep_capabilities();
+    CHILD("its session", setsid());
+    if ((r = lockdown_limits(&limits)) < 0)
+        child_failed("its limits", r);
+    CHILD("no_new_privs", prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    int listener = filter_load_listener();
+    if (listener < 0)
+        child_failed("loading the system call filter", listener);
+    char ready = 1;
+    if ((r = wire_send(channel, &ready, 1, &listener, 1)) < 0)
+        child_failed("handing over the listener", r);
+    syscall(SYS_close_range, 3U, ~0U, 0);
+    execve(k->program, k->arguments, k->environment);
+    child_failed("starting the program", -errno);
+}
+
+/* --- in the keeper -------------------------------------------------------------------- */
+
+static int write_file(const char *path, const char *text) {
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+    return fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
+}
+
+static pid_t fork_into(const struct leaf *leaf) {
+    struct {
+        uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
+            set_tid_size, cgroup;
+    } clone = {.exit_signal = SIGCHLD};
+    if (leaf->v2) {
+        clone.flags |= 0x200000000ULL; /* CLONE_INTO_CGROUP */
+        clone.cgroup = (uint64_t)leaf->group;
+    }
+    return (pid_t)syscall(SYS_clone3, &clone, sizeof clone);
+}
+
+/* An interpreter or loader of its own. */
+static void start_program(struct keeper *k) {
+    struct zygote *z = &k->zygote;
+    int channel[2];
+    char text[16], byte;
+    size_t count = 1;
+    snprintf(text, sizeof text, "%d", ZYGOTE_PID - 1);
+    int r = write_file("/proc/sys/kernel/ns_last_pid", text);
+    if (r < 0)
+        keeper_fail(k, "ns_last_pid: %s", strerror(-r));
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) < 0)
+        keeper_fail(k, "the zygote's channel: %s", strerror(errno));
+    z->pid = fork_into(&z->leaf);
+    if (z->pid == 0)
+        become_zygote(k, channel[1]);
+    if (z->pid < 0)
+        keeper_fail(k, "the zygote cannot be started: %s", strerror(errno));
+    close(channel[1]);
+    ssize_t got = wire_receive(channel[0], &byte, 1, &k->listener, &count);
+    close(channel[0]);
+    if (got != 1 || count != 1)
+        keeper_fail(k, "the zygote could not be started; its log says why");
+}
+
+void zygote_start(struct keeper *k) {
+    struct zygote *z = &k->zygote;
+    const struct leaf_limits limits = {k->config.memory, k->config.processes + 2,
+                                       k->config.cpu_milli};
+    char text[256];
+    if (leaf_open(&z->leaf, k->launcher, k->group, LAUNCHER_ZYGOTE, &limits, text, sizeof text) < 0)
+        keeper_fail(k, "%s", text);
+    z->began = keeper_now();
+    z->pid = k->config.language && !z->leaf.v2 ? language_start(k, ZYGOTE_PID - 1) : -1;
+    if (z->pid < 0)
+        start_program(k);
+    z->deadline = z->began + k->config.init_ms * 1000;
+    keeper_watch_listener(k);
+}
+
+static void kill_zygote(struct zygote *z, int end) {
+    z->failing = true;
+    z->end = end;
+    z->deadline = 0;
+    kill(z->pid, SIGKILL);
+}
+
+void zygote_overdue(struct keeper *k) {
+    kill_zygote(&k->zygote, KEEPER_TIMEOUT);
+}
+
+/* It could not load the code: the error object goes to the runner, the environment ends. */
+static void take_failure(struct keeper *k, const uint64_t *args) {
+    struct keeper_message message = {.op = KEEPER_FAILED, .number = KEEPER_ANSWERED};
+    size_t length = args[2] < k->config.response_size ? args[2] : k->config.response_size;
+    struct iovec here = {k->memory + k->config.event_size, length};
+    struct iovec there = {(void *)(uintptr_t)args[1], length};
+    ssize_t got = process_vm_readv(k->zygote.pid, &here, 1, &there, 1, 0);
+    message.length = got > 0 ? (uint64_t)got : 0;
+    message.us = keeper_now() - k->zygote.began;
+    keeper_tell(k, &message);
+    _exit(0);
+}
+
+void zygote_give_up(struct keeper *k, const char *why) {
+    k->way = KEEPER_AHEAD;
+    kill_zygote(&k->zygote, KEEPER_ANSWERED);
+    keeper_tell_op(k, KEEPER_UP, NULL, KEEPER_AHEAD, why);
+    for (uint32_t i = 0; i <= k->config.slots; i++)
+        kslot_retire(k, &k->slots[i], KEEPER_UNVERIFIED, why);
+    kslot_balance(k);
+}
+
+/* The first time at its gate: may it be copied? If not, everything is started ahead. */
+static void judge(struct keeper *k) {
+    struct zygote *z = &k->zygote;
+    struct keeper_message message = {.op = KEEPER_UP, .us = keeper_now() - z->began};
+    z->loaded = true;
+    z->deadline = 0;
+    if (proof_zygote(k, k->why_ahead, sizeof k->why_ahead) < 0) {
+        k->way = KEEPER_AHEAD;
+        snprintf(message.text, sizeof message.text, "%s", k->why_ahead);
+        kill_zygote(z, KEEPER_ANSWERED);
+    } else {
+        z->at_gate = true;
+    }
+    message.number = (uint32_t)k->way;
+    k->up = true;
+    keeper_tell(k, &message);
+    kslot_balance(k);
+}
+
+static void came_back(struct keeper *k) {
+    struct zygote *z = &k->zygote;
+    char why[256];
+    z->at_gate = true;
+    if (proof_zygote(k, why, sizeof why) < 0)
+        keeper_fail(k, "the zygote changed: %s", why);
+    if (z->making && !z->cloned)
+        kslot_retire(k, z->making, KEEPER_UNVERIFIED, "the zygote made no copy");
+    zygote_serve(k);
+}
+
+/* What Z itself asks for. */
+void zygote_notified(struct keeper *k, uint64_t id, int nr, const uint64_t *args) {
+    static const uint64_t copy_flags =
+        CLONE_PARENT | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
+    struct zygote *z = &k->zygote;
+    if (z->failing) {
+        gate_answer(k, id, 0, -EPERM, false);
+    } else if (nr == GATE_CALL && args[0] == GATE_ZYGOTE) {
+        z->gate_id = id;
+        if (z->loaded)
+            came_back(k);
+        else
+            judge(k);
+    } else if (nr == GATE_CALL && args[0] == GATE_FAILED && !z->loaded) {
+        take_failure(k, args);
+    } else if (nr == SYS_clone && z->making && !z->cloned && (args[0] & 0xffffffff) == copy_flags) {
+        z->cloned = true;
+        gate_answer(k, id, 0, 0, true);
+    } else if (nr == SYS_socket || nr == SYS_shmget || nr == SYS_semget || nr == SYS_msgget ||
+               nr == SYS_mq_open) {
+        gate_answer(k, id, 0, 0, true); /* in the environment's own namespaces */
+    } else {
+        gate_answer(k, id, 0, -EPERM, false);
+    }
+}
+
+void zygote_reaped(struct keeper *k, int status) {
+    struct zygote *z = &k->zygote;
+    struct keeper_message message = {.op = KEEPER_FAILED, .status = status};
+    z->pid = 0;
+    if (z->loaded && z->failing)
+        return; /* everything is started ahead */
+    if (z->loaded)
+        keeper_fail(k, "the zygote died");
+    message.number = z->failing ? (uint32_t)z->end : KEEPER_EXITED;
+    if (leaf_oom(&z->leaf))
+        message.number = KEEPER_OOM;
+    message.us = keeper_now() - z->began;
+    keeper_tell(k, &message);
+    _exit(0);
+}
+
+void zygote_serve(struct keeper *k) {
+    struct zygote *z = &k->zygote;
+    if (!z->at_gate || z->making)
+        return;
+    for (uint32_t i = 0; i <= k->config.slots; i++) {
+        struct kslot *slot = &k->slots[i];
+        if (slot->stage != SLOT_WAITING)
+            continue;
+        int64_t value = ENVIRONMENT_SLOT_ID + slot->number;
+        for (int n = 0; n < GATE_NAMESPACES; n++)
+            if (slot->namespaces[n] >= 0 &&
+                gate_place(k, z->gate_id, slot->namespaces[n], GATE_NAMESPACE_FD + n) < 0)
+                return;
+        if (k->config.host_network)
+            value |= GATE_SHARED_NETWORK;
+        z->making = slot;
+        z->cloned = false;
+        z->at_gate = false;
+        slot->stage = SLOT_COPYING;
+        gate_answer(k, z->gate_id, value, 0, false);
+        return;
+    }
+}
