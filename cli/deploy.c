@@ -74,10 +74,9 @@ static int find_name(const struct args *args, bool file, bool zip, char name[NAM
 /* --- what the daemon says ------------------------------------------------------------- */
 
 static void print_warnings(const cJSON *json) {
-    const cJSON *warning;
-    cJSON_ArrayForEach(
-        warning, cJSON_GetObjectItemCaseSensitive(json, "warnings")) if (cJSON_IsString(warning))
-        fprintf(stderr, "warning: %s\n", warning->valuestring);
+    for (const cJSON *item = remote_items(json, "warnings"); item; item = item->next)
+        if (cJSON_IsString(item))
+            fprintf(stderr, "warning: %s\n", item->valuestring);
 }
 
 /* "hello version 3 (0123456789ab): forked from a loaded process" */
@@ -99,9 +98,8 @@ static int print_served(const struct remote *remote) {
     return remote_printed();
 }
 
-static void print_problems(const cJSON *problems) {
-    const cJSON *problem;
-    cJSON_ArrayForEach(problem, problems) {
+static void print_problems(const cJSON *json) {
+    for (const cJSON *problem = remote_items(json, "problems"); problem; problem = problem->next) {
         const char *file = remote_text(problem, "file");
         double line = remote_number(problem, "line");
         if (*file && line > 0)
@@ -114,14 +112,14 @@ static void print_problems(const cJSON *problems) {
 
 /* The error object of a handler that could not be loaded, unless its log has said so. */
 static void print_error(const cJSON *error, const char *log) {
-    const cJSON *line;
     if (!cJSON_IsObject(error) || strstr(log, remote_text(error, "errorMessage")))
         return;
     fprintf(stderr, "%s: %s\n", remote_text(error, "errorType"),
             remote_text(error, "errorMessage"));
-    cJSON_ArrayForEach(
-        line, cJSON_GetObjectItemCaseSensitive(error, "stackTrace")) if (cJSON_IsString(line))
-        fprintf(stderr, "    %s%s", line->valuestring, strchr(line->valuestring, '\n') ? "" : "\n");
+    for (const cJSON *line = remote_items(error, "stackTrace"); line; line = line->next)
+        if (cJSON_IsString(line))
+            fprintf(stderr, "    %s%s", line->valuestring,
+                    strchr(line->valuestring, '\n') ? "" : "\n");
 }
 
 static void print_log(const char *log) {
@@ -137,7 +135,7 @@ static int print_refused(struct remote *remote, const char *name) {
     int status = remote->exchange.status;
     if (remote->args->json && json)
         remote_print_body(remote);
-    print_problems(cJSON_GetObjectItemCaseSensitive(json, "problems"));
+    print_problems(json);
     print_log(remote_text(json, "log"));
     print_error(cJSON_GetObjectItemCaseSensitive(json, "error"), remote_text(json, "log"));
     int code = remote_refused(remote);

@@ -96,7 +96,7 @@ int http_send_chunk(struct http_exchange *exchange, const char *bytes, size_t le
 /* Twice the room for the head. */
 static int grow(struct http_exchange *exchange, struct error *err) {
     size_t capacity = exchange->capacity * 2;
-    char *more = realloc(exchange->grown, capacity);
+    char *more = capacity > exchange->capacity ? realloc(exchange->grown, capacity) : NULL;
     if (!more)
         return error_set(err, -ENOMEM, "out of memory for the daemon's answer");
     if (!exchange->grown)
@@ -380,7 +380,7 @@ int http_read_all(struct http_exchange *exchange, size_t limit, char **body, siz
     size_t capacity = 65536, used = 0;
     *length = 0;
     if (exchange->framing == FRAMING_LENGTH) {
-        if (exchange->left > limit)
+        if (exchange->left > limit || exchange->left > SIZE_MAX / 2)
             return too_large(limit, err);
         capacity = (size_t)exchange->left + 1;
         /* The usual case: it came with the head, and stays where it is. */
@@ -395,7 +395,7 @@ int http_read_all(struct http_exchange *exchange, size_t limit, char **body, siz
         }
     }
     for (ssize_t got = 1; got > 0; used += (size_t)got) {
-        if (used > limit)
+        if (used > limit || capacity > SIZE_MAX / 2)
             return too_large(limit, err);
         bool full = used + 1 >= capacity && !exchange->ended;
         if (!exchange->whole || full) {

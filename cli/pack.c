@@ -151,82 +151,44 @@ static int put_any(struct packing *packing, int folder, const char *last, const 
 
 /* --- a folder -------------------------------------------------------------------- */
 
-/* By name, so that the same content makes the same stream on every file system. */
-static int by_name(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+static int neither_dot(const struct dirent *entry) {
+    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
 }
 
-static void free_names(char **names, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        free(names[i]);
-    free(names);
+/* By bytes, so that the same content makes the same stream on every file system and in every
+ * locale. */
+static int by_name(const struct dirent **a, const struct dirent **b) {
+    return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-/* Returns how many, or a negative errno. */
-static long read_names(DIR *dir, char ***names) {
-    size_t count = 0, capacity = 0;
-    struct dirent *entry;
-    *names = NULL;
-    while (errno = 0, (entry = readdir(dir))) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (count == capacity) {
-            capacity = capacity ? capacity * 2 : 64;
-            char **more = reallocarray(*names, capacity, sizeof **names);
-            if (!more)
-                break;
-            *names = more;
-        }
-        (*names)[count] = strdup(entry->d_name);
-        if (!(*names)[count])
-            break;
-        count++;
-    }
-    if (errno || entry) {
-        int r = entry ? -ENOMEM : -errno;
-        free_names(*names, count);
-        return r;
-    }
-    if (count)
-        qsort(*names, count, sizeof **names, by_name);
-    return (long)count;
-}
-
-static int put_names(struct packing *packing, int fd, const char *name, char **names, size_t count,
+static int put_entry(struct packing *packing, int fd, const char *name, const char *last,
                      int depth) {
-    for (size_t i = 0; i < count; i++) {
-        _cleanup_free_ char *inner = NULL;
-        if (asprintf(&inner, "%s%s%s", name, *name ? "/" : "", names[i]) < 0) {
-            inner = NULL;
-            return error_set(packing->err, -ENOMEM, "out of memory");
-        }
-        int r = put_any(packing, fd, names[i], inner, depth);
-        if (r < 0)
-            return r;
+    _cleanup_free_ char *inner = NULL;
+    if (asprintf(&inner, "%s%s%s", name, *name ? "/" : "", last) < 0) {
+        inner = NULL;
+        return error_set(packing->err, -ENOMEM, "out of memory");
     }
-    return 0;
+    return put_any(packing, fd, last, inner, depth);
 }
 
 static int put_folder(struct packing *packing, int folder, const char *last, const char *name,
                       int depth) {
     int follow = *name ? O_NOFOLLOW : 0; /* the function's own folder may be named by a link */
-    int fd = openat(folder, last, O_RDONLY | O_DIRECTORY | O_CLOEXEC | follow);
-    if (fd < 0)
-        return cannot(packing, -errno, name, "read");
-    _cleanup_closedir_ DIR *dir = fdopendir(fd);
-    if (!dir) {
-        close(fd);
-        return error_set(packing->err, -ENOMEM, "out of memory");
-    }
+    struct dirent **entries = NULL;
+    int r = 0;
     if (depth > DEPTH_MAX)
         return error_set(packing->err, -EINVAL, "%s/%s: folders are nested deeper than %d",
                          packing->shown, name, DEPTH_MAX);
-    char **names;
-    long count = read_names(dir, &names);
+    _cleanup_close_ int fd = openat(folder, last, O_RDONLY | O_DIRECTORY | O_CLOEXEC | follow);
+    int count = fd < 0 ? -1 : scandirat(fd, ".", &entries, neither_dot, by_name);
     if (count < 0)
-        return cannot(packing, (int)count, name, "read");
-    int r = put_names(packing, fd, name, names, (size_t)count, depth + 1);
-    free_names(names, (size_t)count);
+        return cannot(packing, -errno, name, "read");
+    for (int i = 0; i < count; i++) {
+        if (r == 0)
+            r = put_entry(packing, fd, name, entries[i]->d_name, depth + 1);
+        free(entries[i]);
+    }
+    free(entries);
     return r;
 }
 

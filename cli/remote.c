@@ -174,3 +174,8 @@ double remote_number(const cJSON *object, const char *key) {
 bool remote_true(const cJSON *object, const char *key) {
     return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, key));
 }
+
+const cJSON *remote_items(const cJSON *json, const char *key) {
+    const cJSON *list = cJSON_IsArray(json) ? json : cJSON_GetObjectItemCaseSensitive(json, key);
+    return cJSON_IsArray(list) || cJSON_IsObject(list) ? list->child : NULL;
+}

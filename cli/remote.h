@@ -51,5 +51,8 @@ int remote_printed(void);
 const char *remote_text(const cJSON *object, const char *key); /* "" */
 double remote_number(const cJSON *object, const char *key);    /* 0 */
 bool remote_true(const cJSON *object, const char *key);        /* false */
+/* The first item of the list that member `key` of an object is, or the list itself where json
+ * is one; the next is item->next. NULL at the end, or where there is no list. */
+const cJSON *remote_items(const cJSON *json, const char *key);
 
 #endif

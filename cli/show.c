@@ -10,11 +10,6 @@
 
 #define COLUMNS(list) (list), sizeof(list) / sizeof *(list)
 
-/* The list itself, or member `key` of an object. */
-static const cJSON *items_of(const cJSON *json, const char *key) {
-    return cJSON_IsArray(json) ? json : cJSON_GetObjectItemCaseSensitive(json, key);
-}
-
 static int print_table(struct table *table, const char *none) {
     bool failed = table->failed;
     if (failed)
@@ -60,13 +55,13 @@ int show_list(const struct args *args) {
     };
     struct remote remote;
     struct table table;
-    const cJSON *item;
     int status = remote_call(&remote, args, "GET", "functions");
     if (!status && args->json) {
         status = remote_print_body(&remote);
     } else if (!status) {
         table_begin(&table, COLUMNS(columns));
-        cJSON_ArrayForEach(item, items_of(remote.json, "functions")) add_listed(&table, item);
+        for (const cJSON *item = remote_items(remote.json, "functions"); item; item = item->next)
+            add_listed(&table, item);
         status = print_table(&table, "no function is deployed; `fnrun deploy DIR` deploys one");
     }
     remote_end(&remote);
@@ -90,7 +85,6 @@ int show_versions(const struct args *args) {
         {"VERSION", true}, {"", false}, {"DEPLOYED", false}, {"DIGEST", false}};
     struct remote remote;
     struct table table;
-    const cJSON *item;
     int status = remote_check_name(args->operand);
     if (status)
         return status;
@@ -99,7 +93,8 @@ int show_versions(const struct args *args) {
         status = remote_print_body(&remote);
     } else if (!status) {
         table_begin(&table, COLUMNS(columns));
-        cJSON_ArrayForEach(item, items_of(remote.json, "versions")) add_version(&table, item);
+        for (const cJSON *item = remote_items(remote.json, "versions"); item; item = item->next)
+            add_version(&table, item);
         status = print_table(&table, "it has no versions");
     }
     remote_end(&remote);
@@ -139,7 +134,6 @@ int show_usage(const struct args *args) {
     };
     struct remote remote;
     struct table table;
-    const cJSON *item;
     unsigned long limit = args->limit ? parse_limit(args->limit) : 20;
     int status = remote_check_name(args->operand);
     if (status)
@@ -155,7 +149,8 @@ int show_usage(const struct args *args) {
         status = remote_print_body(&remote);
     } else if (!status) {
         table_begin(&table, COLUMNS(columns));
-        cJSON_ArrayForEach(item, items_of(remote.json, "usage")) add_record(&table, item);
+        for (const cJSON *item = remote_items(remote.json, "usage"); item; item = item->next)
+            add_record(&table, item);
         status = print_table(&table, "it has not been called yet");
     }
     remote_end(&remote);
@@ -170,10 +165,9 @@ static void line(const char *key, const char *value) {
 }
 
 /* "memory 128M, timeout 3s, ..." */
-static void line_of_values(const char *key, const cJSON *object) {
-    const cJSON *item;
+static void line_of_values(const cJSON *json, const char *key) {
     bool first = true;
-    cJSON_ArrayForEach(item, object) {
+    for (const cJSON *item = remote_items(json, key); item; item = item->next) {
         char number[TABLE_NUMBER];
         const char *value = cJSON_GetStringValue(item);
         if (!value && !cJSON_IsNumber(item))
@@ -196,7 +190,7 @@ static void print_slots(const cJSON *json) {
            remote_number(slots, "ready"), remote_number(slots, "busy"),
            remote_number(slots, "total"), remote_number(slots, "built"),
            remote_number(slots, "reused"));
-    line_of_values("retired", cJSON_GetObjectItemCaseSensitive(slots, "retired"));
+    line_of_values(slots, "retired");
 }
 
 static void print_counts(const cJSON *json) {
@@ -233,9 +227,9 @@ static void print_function(const cJSON *json) {
     line("image", remote_text(json, "image"));
     line("network", remote_text(json, "network"));
     line("isolation", remote_text(json, "isolation"));
-    line_of_values("limits", cJSON_GetObjectItemCaseSensitive(json, "limits"));
-    line_of_values("scale", cJSON_GetObjectItemCaseSensitive(json, "scale"));
-    line_of_values("environment", cJSON_GetObjectItemCaseSensitive(json, "environment"));
+    line_of_values(json, "limits");
+    line_of_values(json, "scale");
+    line_of_values(json, "environment");
     if (*broken)
         printf("%-12s  %sbroken%s: %s\n", "state", colours ? "\033[31m" : "",
                colours ? "\033[0m" : "", broken);

@@ -26,10 +26,9 @@ static const struct table_column columns[] = {
 };
 
 static const cJSON *find(const cJSON *json, const char *name) {
-    const cJSON *item;
-    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(
-                                 json, "functions")) if (strcmp(remote_text(item, "name"), name) ==
-                                                         0) return item;
+    for (const cJSON *item = remote_items(json, "functions"); item; item = item->next)
+        if (strcmp(remote_text(item, "name"), name) == 0)
+            return item;
     return NULL;
 }
 
@@ -76,11 +75,10 @@ static void add_row(struct table *table, const cJSON *item, const cJSON *before,
 
 /* rows_max 0: all. Returns the exit status. */
 static int fill(struct table *table, const cJSON *json, const cJSON *before, size_t rows_max) {
-    const cJSON *item;
     size_t rows = 0;
     double us = before ? remote_number(json, "time") - remote_number(before, "time") : 0;
     table_begin(table, columns, sizeof columns / sizeof *columns);
-    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(json, "functions")) {
+    for (const cJSON *item = remote_items(json, "functions"); item; item = item->next) {
         if (rows_max && rows++ == rows_max)
             break;
         add_row(table, item, before ? find(before, remote_text(item, "name")) : NULL, us);
@@ -156,10 +154,9 @@ static bool wait_for_key(const struct screen *screen) {
 
 static void print_head(const cJSON *json, size_t width) {
     char text[200], date[TABLE_NUMBER];
-    const cJSON *item;
     size_t count = 0, up = 0;
     double busy = 0;
-    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(json, "functions")) {
+    for (const cJSON *item = remote_items(json, "functions"); item; item = item->next) {
         count++;
         up += remote_true(item, "up");
         busy += remote_number(item, "busy");

@@ -90,7 +90,8 @@ static __attribute__((noreturn)) void spawner(struct plan *plan, int answer) {
     int r = leaf_enter(&plan->slot->leaf);
     keeper_be_ordinary();
     struct sys_clone clone = {
-        .flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT,
+        .flags = CLONE_VM | CLONE_VFORK | CLONE_PARENT | CLONE_PARENT_SETTID,
+        .parent_tid = (uint64_t)(uintptr_t)&plan->k->spawned[plan->slot->number],
         .stack = (uint64_t)(uintptr_t)stack,
         .stack_size = sizeof stack,
     };
@@ -134,6 +135,8 @@ void ahead_start(struct keeper *k, struct kslot *slot) {
     slot->began = keeper_now();
     slot->stage = SLOT_STARTING;
     slot->deadline = slot->began + 10000000;
+    k->spawned[slot->number] = 0;
+    slot->died_early = false;
     slot->spawner = fork_spawner(&slot->leaf);
     if (slot->spawner == 0)
         spawner(&plan, ends[1]);
@@ -155,18 +158,21 @@ void ahead_spawned(struct keeper *k, struct kslot *slot) {
     cleanup_close(&slot->spawn);
     if (slot->stage != SLOT_STARTING)
         return;
+    if (!slot->died_early)
+        slot->process = k->spawned[slot->number];
     if (length != sizeof said || said.code < 0) {
-        slot->process = said.pid;
+        slot->status = length == sizeof said ? said.code : -EIO;
         snprintf(text, sizeof text, "%s: %s",
                  length == sizeof said ? said.step : "the spawner died", strerror(-said.code));
         kslot_retire(k, slot, KEEPER_UNVERIFIED, text);
         return;
     }
-    slot->process = said.pid;
     slot->stage = SLOT_READY;
     slot->deadline = 0;
     slot->end = KEEPER_EXITED;
     struct keeper_message message = {
         .op = KEEPER_READY, .slot = slot->number, .us = keeper_now() - slot->began};
     keeper_tell(k, &message);
+    if (slot->died_early)
+        keeper_process_reaped(k, slot, slot->status);
 }

@@ -23,6 +23,7 @@
 #include "isolate/cleanup.h"
 #include "isolate/keeper_core.h"
 #include "isolate/launcher.h"
+#include "isolate/prompt.h"
 #include "isolate/sys.h"
 #include "isolate/wire.h"
 
@@ -137,7 +138,9 @@ static void configure(struct keeper *k) {
         mmap(NULL, k->stride * k->config.slots, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
     close(fds[0]);
     k->slots = calloc(k->config.slots + 1, sizeof *k->slots);
-    if (k->memory == MAP_FAILED || !k->slots)
+    k->spawned = mmap(NULL, k->config.slots * sizeof *k->spawned, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (k->memory == MAP_FAILED || k->spawned == MAP_FAILED || !k->slots)
         keeper_fail(k, "memory for %u slots: %s", k->config.slots, strerror(errno));
     for (uint32_t i = 0; i <= k->config.slots; i++) {
         kslot_clear(&k->slots[i]);
@@ -165,6 +168,7 @@ void keeper_watch_listener(struct keeper *k) {
 static void set_up(struct keeper *k) {
     sigset_t set;
     char text[256];
+    prompt_be();
     k->runner = KEEPER_RUNNER_FD;
     k->launcher = KEEPER_LAUNCHER_FD;
     k->listener = -EBADF;
@@ -315,13 +319,16 @@ static void from_runner(struct keeper *k) {
 
 /* --- the dead --------------------------------------------------------------------------- */
 
-static void process_reaped(struct keeper *k, struct kslot *slot, int status) {
+void keeper_process_reaped(struct keeper *k, struct kslot *slot, int status) {
+    /* A program may be through before the runner has timed it: that is an end like another. */
+    bool ran = slot->stage == SLOT_RUNNING ||
+               (slot->stage == SLOT_READY && k->way == KEEPER_AHEAD);
     slot->process = 0;
     slot->status = status;
-    if (slot->stage == SLOT_RUNNING && slot->grace == 0)
+    if (ran && slot->grace == 0)
         slot->end = KEEPER_EXITED;
-    if (slot->stage == SLOT_RUNNING || slot->stage == SLOT_DYING) {
-        if (slot->stage == SLOT_RUNNING)
+    if (ran || slot->stage == SLOT_DYING) {
+        if (ran)
             slot->ended = keeper_now();
         slot->stage = SLOT_DYING;
         clean_slot(k, slot);
@@ -332,7 +339,7 @@ static void process_reaped(struct keeper *k, struct kslot *slot, int status) {
 
 static void slot_reaped(struct keeper *k, struct kslot *slot, pid_t pid, int status) {
     if (pid == slot->process) {
-        process_reaped(k, slot, status);
+        keeper_process_reaped(k, slot, status);
     } else if (pid == slot->spawner) {
         slot->spawner = 0;
     } else {
@@ -358,6 +365,16 @@ static void slot_reaped(struct keeper *k, struct kslot *slot, pid_t pid, int sta
     }
 }
 
+/* A short program ends before its spawner has said which one it is. */
+static bool reap_early(struct keeper *k, struct kslot *slot, pid_t pid, int status) {
+    if (slot->stage != SLOT_STARTING || slot->number >= k->config.slots ||
+        k->spawned[slot->number] != pid)
+        return false;
+    slot->died_early = true;
+    slot->status = status;
+    return true;
+}
+
 static void reap(struct keeper *k) {
     struct signalfd_siginfo info;
     int status;
@@ -376,6 +393,8 @@ static void reap(struct keeper *k) {
                 slot_reaped(k, slot, pid, status);
                 break;
             }
+            if (reap_early(k, slot, pid, status))
+                break;
         }
     }
 }

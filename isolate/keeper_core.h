@@ -84,6 +84,7 @@ struct kslot {
     uint64_t deadline, grace, began, cpu_before, ended;
     int spawn; /* ahead: pipe from the spawner */
     pid_t spawner;
+    bool died_early; /* ahead: the program was reaped before its spawner had spoken */
     uint64_t reply_length;
 };
 
@@ -118,6 +119,9 @@ struct keeper {
     bool was_ready;      /* some slot was */
     unsigned failures;   /* verifications in a row that failed */
     struct kslot *slots; /* config.slots + 1: the last one is for the trial run */
+    /* ahead, of each slot: the process that its spawner starts, written by the kernel before that
+     * process runs. Shared with the spawners. */
+    pid_t *spawned;
     struct zygote zygote;
     struct gate_range ranges[GATE_RANGES];
     unsigned range_count;
@@ -141,6 +145,8 @@ void keeper_watch_slot(struct keeper *k, const struct kslot *slot, int fd, bool 
 void keeper_watch_listener(struct keeper *k);
 /* Kills the process of a running event, for this reason; its end is told once it is reaped. */
 void keeper_end_event(struct kslot *slot, int end);
+/* The slot's process has been reaped. */
+void keeper_process_reaped(struct keeper *k, struct kslot *slot, int status);
 
 /* --- slots (kslot.c) --- */
 void kslot_clear(struct kslot *slot);

@@ -86,6 +86,9 @@ struct launcher_message {
  * when it starts); not open where controllers are v1's. */
 #define KEEPER_CGROUP_FD 5
 #define LAUNCHER_ZYGOTE  0xffffffffu
+/* Bytes for each slot that the zygote's leaf may have beside a slot's memory: the page tables of
+ * its copies are charged to it. */
+#define ZYGOTE_COPY (2ULL << 20)
 
 /* --- the language zygote ----------------------------------------------------------------
  *

@@ -170,7 +170,7 @@ static int give_peaks(int dir, const struct idmap_environment *ids) {
 
 /* The leaf in one hierarchy: fds[0], [CGROUP_CONTROLLERS] and [2 * CGROUP_CONTROLLERS]. */
 static int open_leaf(struct launcher_groups *groups, int controller, const char *name, uid_t uid,
-                     int *fds, struct error *err) {
+                     const struct cgroup_limits *limits, int *fds, struct error *err) {
     int parent = groups->all.groups[controller];
     if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
         return error_set(err, -errno, "the control group %s/%s cannot be made: %s",
@@ -179,7 +179,7 @@ static int open_leaf(struct launcher_groups *groups, int controller, const char 
     if (dir < 0)
         return error_set(err, -errno, "the control group %s/%s cannot be opened: %s",
                          groups->all.name, name, strerror(errno));
-    int r = cgroup_v1_limit(dir, controller, &groups->slot, err);
+    int r = cgroup_v1_limit(dir, controller, limits, err);
     if (r < 0)
         return r;
     if (controller == CGROUP_MEMORY)
@@ -230,13 +230,16 @@ int launcher_groups_leaf(struct launcher_groups *groups, uint32_t number, int *f
         return error_set(err, -ERANGE, "there is no slot %u: there are %u", number, groups->slots);
     if (!zygote)
         snprintf(name, sizeof name, "%u", number);
+    struct cgroup_limits limits = groups->slot;
+    if (zygote)
+        limits.memory += groups->slots * ZYGOTE_COPY;
     uid_t uid = zygote ? groups->ids.zygote_uid : groups->ids.slot_uid + number;
     for (int i = 0; i < LAUNCHER_LEAF_FDS; i++)
         fds[i] = -EBADF;
     for (int i = 0; i < CGROUP_CONTROLLERS && r == 0; i++) {
         int from = serving(&groups->all, i);
         if (from == i)
-            r = open_leaf(groups, i, name, uid, fds + i, err);
+            r = open_leaf(groups, i, name, uid, &limits, fds + i, err);
         else if ((r = copy_fds(fds, from, i)) < 0)
             error_set(err, r, "a control group cannot be handed out: %s", strerror(-r));
     }

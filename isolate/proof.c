@@ -253,8 +253,9 @@ int proof_zygote(struct keeper *k, char *why, size_t size) {
         describe_threads(z->pid, names, sizeof names);
         return refuse(why, size, "threads: %ld after loading (%s)", threads, names);
     }
-    /* A copy on its way is counted here until it has moved to its slot. */
-    bool leaving = z->making && z->cloned && !z->making->entered;
+    /* A copy on its way is counted here until it has moved to its slot; that nothing else
+     * stays is looked at when it is frozen. */
+    bool leaving = z->making && z->cloned;
     int processes = leaf_count(&z->leaf);
     if (processes < 1 || processes > 1 + leaving)
         return refuse(why, size, "processes: %d after loading", processes);

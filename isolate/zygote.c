@@ -146,8 +146,9 @@ static void start_program(struct keeper *k) {
 
 void zygote_start(struct keeper *k) {
     struct zygote *z = &k->zygote;
-    const struct leaf_limits limits = {k->config.memory, k->config.processes + 2,
-                                       k->config.cpu_milli};
+    /* The page tables of its copies are charged to it. */
+    const struct leaf_limits limits = {k->config.memory + (uint64_t)k->config.slots * ZYGOTE_COPY,
+                                       k->config.processes + 2, k->config.cpu_milli};
     char text[256];
     if (leaf_open(&z->leaf, k->launcher, k->group, LAUNCHER_ZYGOTE, &limits, text, sizeof text) < 0)
         keeper_fail(k, "%s", text);

@@ -14,18 +14,18 @@ struct call {
     char request_id[REQUEST_ID_SIZE];
     const char *event;
     size_t event_length;
-    uint64_t timeout_ms;      /* lowers the function's; 0: the function's */
-    const char *context;      /* JSON of X-Amz-Client-Context, decoded, or NULL */
-    const char *trace_id;     /* or NULL */
-    bool wants_usage;         /* done is called when the numbers are known, not at the result */
+    uint64_t timeout_ms;  /* lowers the function's; 0: the function's */
+    const char *context;  /* JSON of X-Amz-Client-Context, decoded, or NULL */
+    const char *trace_id; /* or NULL */
+    bool wants_usage;     /* done is called when the numbers are known, not at the result */
     void (*done)(struct call *call); /* exactly once; may free the call */
     void *owner;
 
     /* How it ended, set before done. */
-    int outcome;        /* enum outcome */
-    char *result;       /* or the error object; freed by call_free */
+    int outcome;  /* enum outcome */
+    char *result; /* or the error object; freed by call_free */
     size_t result_length;
-    char *log;          /* at most limits.logs bytes */
+    char *log; /* at most limits.logs bytes */
     size_t log_length;
     bool log_truncated, cold;
     uint64_t init_us, duration_us, cpu_us, peak_memory;

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "isolate/cleanup.h"
+#include "isolate/prompt.h"
 #include "runner/api.h"
 #include "runner/delegate.h"
 #include "runner/deploy_answer.h"
@@ -302,6 +303,7 @@ static int block_signals(void) {
 
 static int loop_part(struct daemon *daemon, struct error *err) {
     int r = block_signals();
+    prompt_be();
     if (r == 0)
         r = sd_event_new(&daemon->loop);
     if (r >= 0)

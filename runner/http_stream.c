@@ -60,7 +60,7 @@ void http_stream(struct http_request *request, unsigned status, const char *cons
     if (!response)
         free(stream);
     response = http_finish_response(request, response, headers, status);
-    if (!response) { /* no memory: the connection is closed, and gone called */
+    if (!stream || !response) { /* no memory: the connection is closed, and gone called */
         shutdown(request->connection->fd, SHUT_RDWR);
         return;
     }

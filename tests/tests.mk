@@ -8,7 +8,7 @@ AM_MAKEFLAGS = --no-print-directory
 unit_programs = checks/test_args checks/test_cgroup checks/test_claim checks/test_config \
 	checks/test_filter checks/test_filter_zygote checks/test_frame checks/test_function checks/test_host checks/test_idmap \
 	checks/test_json checks/test_outcome checks/test_package checks/test_runtimes checks/test_settings checks/test_state \
-	checks/test_wire checks/test_launcher checks/test_listen checks/test_logbook checks/test_registry
+	checks/test_wire checks/test_http_client checks/test_decode checks/test_table checks/test_launcher checks/test_listen checks/test_logbook checks/test_registry
 if HAVE_CMOCKA
 check_PROGRAMS += $(unit_programs)
 unit_arguments = $(unit_programs)
@@ -54,6 +54,13 @@ checks_test_settings_LDADD = $(CMOCKA_LIBS) $(INIH_LIBS)
 checks_test_state_SOURCES = tests/unit/test_state.c $(state_sources) runner/package_tree.c runner/outcome.c images/json.c
 checks_test_state_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 checks_test_state_LDADD = $(CMOCKA_LIBS) $(SQLITE_LIBS)
+checks_test_http_client_SOURCES = tests/unit/test_http_client.c cli/http.c
+checks_test_http_client_LDADD = $(CMOCKA_LIBS)
+checks_test_decode_SOURCES = tests/unit/test_decode.c cli/decode.c cli/base64.c images/json.c
+checks_test_decode_LDADD = $(CMOCKA_LIBS)
+checks_test_table_SOURCES = tests/unit/test_table.c cli/table.c cli/log_lines.c cli/remote.c cli/http.c cli/connect.c
+checks_test_table_CFLAGS = $(AM_CFLAGS) $(CJSON_CFLAGS)
+checks_test_table_LDADD = $(CMOCKA_LIBS) $(CJSON_LIBS)
 checks_test_wire_SOURCES = tests/unit/test_wire.c isolate/wire.c
 checks_test_wire_LDADD = $(CMOCKA_LIBS)
 checks_test_launcher_SOURCES = tests/unit/test_launcher.c tests/unit/launcher_keeper.c tests/unit/launcher_keeper.h \
@@ -75,6 +82,19 @@ checks_test_registry_LDADD = $(CMOCKA_LIBS) $(SYSTEMD_LIBS) $(SQLITE_LIBS) $(CRY
 checks_test_runtimes_SOURCES = tests/unit/test_runtimes.c images/runtimes.c
 checks_test_runtimes_LDADD = $(CMOCKA_LIBS)
 
+# Servers that the tests of HTTP talk to: the gateway by itself, with short times; the API over
+# pools and a registry that are made up.
+check_PROGRAMS += checks/http_server checks/http_api_server
+checks_http_server_SOURCES = tests/http/server.c $(fnrund_gateway_sources)
+checks_http_server_CPPFLAGS = $(AM_CPPFLAGS) -DHTTP_IDLE_S=1 -DHTTP_GRACE_US=1000000ull -DHTTP_HEADERS_US=2000000ull \
+	-DHTTP_SWEEP_US=200000ull
+checks_http_server_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS) $(MICROHTTPD_CFLAGS)
+checks_http_server_LDADD = $(SYSTEMD_LIBS) $(MICROHTTPD_LIBS)
+checks_http_api_server_SOURCES = tests/http/api_server.c $(fnrund_gateway_sources) $(fnrund_api_sources) \
+	runner/logbook.c runner/logbook_journal.c runner/outcome.c runner/request_id.c images/json.c $(config_sources)
+checks_http_api_server_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS) $(MICROHTTPD_CFLAGS) $(CJSON_CFLAGS)
+checks_http_api_server_LDADD = $(SYSTEMD_LIBS) $(MICROHTTPD_LIBS) $(CJSON_LIBS) $(INIH_LIBS)
+
 # make check TESTS_ONLY=pattern runs the part whose names have the pattern in them.
 TESTS_ONLY =
 check-local:
@@ -87,7 +107,7 @@ lint: $(BUILT_SOURCES) config.h
 	@$(srcdir)/tests/tools/lint $(srcdir) $(builddir)
 
 # NAME:SOURCE,SOURCE...: tests/fuzz/fuzz_NAME.c and what it is linked with.
-fuzz_targets = json:images/json.c \
+fuzz_targets = json:images/json.c answer:cli/http.c,cli/base64.c,cli/decode.c,images/json.c \
 	unpack:runner/unpack_files.c,runner/unpack_name.c,runner/package_tree.c \
 	settings:runner/settings.c,images/config.c,images/config_lines.c,images/config_table.c,images/config_value.c,images/runtimes.c \
 	config:images/config.c,images/config_lines.c,images/config_table.c,images/config_value.c,images/runtimes.c

@@ -21,10 +21,12 @@ runtimes_native_fnrun_native_SOURCES = images/runtimes/native/loader.c images/ru
 	images/runtimes/native/answer.c images/runtimes/native/answer.h \
 	images/runtimes/native/request.c images/runtimes/native/request.h \
 	images/runtimes/native/frames.c images/runtimes/native/frames.h \
+	images/runtimes/native/collapse.c images/runtimes/native/collapse.h \
 	images/runtimes/native/zygote.c images/runtimes/native/zygote.h \
 	images/runtimes/gate_client.h isolate/gate.h
 runtimes_native_fnrun_native_CFLAGS = $(FNRUN_CFLAGS)
-runtimes_native_fnrun_native_LDFLAGS =
+# Bound when it starts: what was bound later would be bound anew for every event.
+runtimes_native_fnrun_native_LDFLAGS = -Wl,-z,now
 runtimes_native_fnrun_native_LDADD = -ldl
 
 # Loaded into whatever interpreter an image has: the limited API, no symbol of libc, no

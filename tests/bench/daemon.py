@@ -57,7 +57,8 @@ def invoke_path(name):
 
 class Daemon:
     """with Daemon(bench) as daemon: its socket, store and configuration are temporary. Root's
-    becomes the user fnrun where there is one, else nobody."""
+    becomes the user fnrun where there is one, else nobody. 200 slots may ask for more memory
+    than a small machine has: idle, they use little of it."""
 
     def __init__(self, bench, socket=None):
         self.folder = bench.folder('daemon')
@@ -68,7 +69,7 @@ class Daemon:
             raise Failed(f'there is no {program}: make')
         config = os.path.join(self.folder, 'fnrun.ini')
         with open(config, 'w') as file:
-            file.write(f'[runner]\nuser = {user()}\nstop = 2s\n')
+            file.write(f'[runner]\nuser = {user()}\nstop = 2s\nmemory = 64G\n')
         environment = {name: value for name, value in os.environ.items() if not name.startswith('FNRUN_')}
         with open(self.log, 'w') as log:
             self.process = subprocess.Popen([program, '--config', config, '--socket', self.socket, '--store',
@@ -153,8 +154,11 @@ class Daemon:
         return json.loads(body)['functions']
 
     def wait_ready(self, name, count, seconds):
-        self.wait(lambda: self.show(name)['slots']['ready'] >= count, seconds,
-                  f'{name} has not {count} ready slots')
+        try:
+            self.wait(lambda: self.show(name)['slots']['ready'] >= count, seconds, '')
+        except Failed:
+            raise Failed(f'{name} has not {count} ready slots within {seconds} s: '
+                         f'{json.dumps(self.show(name)["slots"])}') from None
 
     def wait_all_down(self, seconds):
         """No environment is up, and no process is left of one."""

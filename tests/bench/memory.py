@@ -95,8 +95,7 @@ def slots(bench, rows):
         daemon.wait_all_down(60)  # a language zygote is up, as it always is
         before = settled_kib()
         daemon.deploy('idle', ORDERS_FILES, {
-            'function': ORDERS_CONFIG, 'limits': {'memory': '64M'},
-            'scale': {'concurrency': count, 'provisioned': count}})
+            'function': ORDERS_CONFIG, 'scale': {'concurrency': count, 'provisioned': count}})
         daemon.wait_ready('idle', count, 120)
         slot.fill_one(each_kib(before, count), count)
         slot.note = f'MemAvailable before and after, environment included; {keeper_and_zygote(daemon)}'

@@ -11,6 +11,7 @@ which plays the keeper for it outside any sandbox.
         answer.status  # wait(2)'s, of a process that died
 """
 
+import ctypes
 import json
 import os
 import shutil
@@ -25,6 +26,23 @@ from fake_runner import RUNTIMES, SOURCE, environment
 
 PYTHON = "/usr/bin/python3"
 _STRICT = ["-std=gnu17", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{SOURCE}"]
+
+
+def _has_huge_pages():
+    """Whether the kernel can be told to make some now (Linux 6.1)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    size = 4 << 20
+    start = libc.mmap(None, ctypes.c_size_t(size), 3, 0x22, -1, 0)  # private, anonymous
+    ctypes.memset(start, 1, size)
+    huge = -(-start // (2 << 20)) * (2 << 20)
+    done = libc.madvise(ctypes.c_void_p(huge), ctypes.c_size_t(2 << 20), 25) == 0
+    libc.munmap(ctypes.c_void_p(start), ctypes.c_size_t(size))
+    return done
+
+
+needs_huge_pages = pytest.mark.skipif(not _has_huge_pages(),
+                                      reason="the kernel makes no huge pages on demand")
 
 
 def compile_c(target, *arguments):

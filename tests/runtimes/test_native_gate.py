@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from fake_runner import RUNTIMES, SOURCE
-from supervised import Zygote, compile_c, make_supervisor
+from supervised import Zygote, compile_c, make_supervisor, needs_huge_pages
 
 NATIVE = SOURCE / "images" / "runtimes" / "native"
 PRELUDE = """
@@ -228,6 +228,36 @@ def test_a_library_stops_its_threads_for_the_zygotes_one_fork(zygote):
     assert "Threads:\t1\n" in slot["status"]
     assert slot["zygote_descriptors"] == 3
     assert made.event().value == 0
+
+
+HEAP = """
+        #include <sys/mman.h>
+        __attribute__((unused)) static void fill(void) { static char *heap; heap = malloc(8 << 20);
+            __asm__ volatile("" : : "r"(memset(heap, 1, 8 << 20)) : "memory"); }
+        __attribute__((unused)) static void reserve(void) { mmap(NULL, 1 << 30, 3, 0x22, -1, 0); } /* private, anonymous */
+        static int number(const char *key) {
+            char line[200];
+            int found = -1;
+            FILE *file = fopen("/proc/self/smaps_rollup", "r");
+            while (file && fgets(line, sizeof line, file))
+                if (!strncmp(line, key, strlen(key)))
+                    found = atoi(line + strlen(key));
+            return found;
+        }
+"""
+
+
+@needs_huge_pages
+def test_the_heap_is_in_huge_pages(zygote):
+    made = zygote('printf("%d", number("AnonHugePages:")); return 0;',
+                  HEAP + "__attribute__((constructor)) static void go(void) { fill(); }")
+    assert int(made.event().stdout) >= 4096  # kB, of 8192
+
+
+def test_memory_that_was_only_reserved_is_not_filled(zygote):
+    made = zygote('printf("%d", number("Rss:")); return 0;',
+                  HEAP + "__attribute__((constructor)) static void go(void) { reserve(); }")
+    assert 0 < int(made.event().stdout) < 16384
 
 
 def test_the_function_does_not_see_how_it_is_run(zygote):

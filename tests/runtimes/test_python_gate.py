@@ -10,7 +10,8 @@ import textwrap
 import pytest
 
 from fake_runner import run
-from supervised import PYTHON, Zygote, compile_c, make_supervisor, staged_python
+from supervised import (PYTHON, Zygote, compile_c, make_supervisor, needs_huge_pages,
+                        staged_python)
 
 
 @pytest.fixture(scope="session")
@@ -428,3 +429,38 @@ def test_garbage_of_the_handler_is_collected_without_looking_at_the_zygotes(zygo
     made = zygote(returns("[gc.get_freeze_count() > 1000, len(gc.get_objects()) < 2000]",
                           "import gc\ndata = [{'a': [i]} for i in range(5000)]"))
     assert made.event().value == [True, True]
+
+
+@needs_huge_pages
+def test_the_heap_is_in_huge_pages(zygote):
+    made = zygote(returns("open('/proc/self/smaps_rollup').read()",
+                          "data = [{'a': [i], 'b': str(i)} for i in range(100_000)]"))
+    sizes = dict(line.split()[:2] for line in made.event().value.splitlines()[1:])
+    assert int(sizes["AnonHugePages:"]) >= 8192  # kB
+
+
+def test_memory_that_was_only_reserved_is_not_filled(zygote):
+    made = zygote(returns("open('/proc/self/smaps_rollup').read()", """
+        import mmap
+        reserved = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        """))
+    sizes = dict(line.split()[:2] for line in made.event().value.splitlines()[1:])
+    assert int(sizes["Rss:"]) < 65536
+
+
+def test_a_thread_that_stays_is_left_as_it_is(zygote):
+    """The keeper refuses such a zygote; the function's state must not be changed by then."""
+    made = zygote(returns("1", """
+        import threading
+        stop = threading.Event()
+        thread = threading.Thread(target=stop.wait, daemon=True)
+        thread.start()
+        """), slot=False)
+    made.slot()
+    status = open(f"/proc/{_zygote_of(made)}/status").read()
+    assert "Threads:\t2\n" in status
+
+
+def _zygote_of(made):
+    pid = made.process.pid
+    return open(f"/proc/{pid}/task/{pid}/children").read().split()[0]

@@ -427,7 +427,9 @@ static void a_flood_of_log_is_cut_and_stops_nobody(void **state) {
     memset(line, 'x', sizeof line);
     assert_return_code(fcntl(out, F_SETFL, O_NONBLOCK), 0);
     /* More than limit and pipe hold: it is read while the call runs. */
+    uint64_t end = pool_now() + PATIENCE_MS * 1000;
     for (size_t sent = 0; sent < 300000;) {
+        assert_true(pool_now() < end);
         ssize_t wrote = write(out, line, sizeof line);
         if (wrote > 0)
             sent += (size_t)wrote;
@@ -665,6 +667,7 @@ static void a_call_in_a_slot_that_broke_the_rules_is_not_run_again(void **state)
     keeper_says((struct keeper_message){
         .op = KEEPER_RETIRED, .number = KEEPER_UNVERIFIED, .text = "it asked for more"});
     expect_failure(&call, OUTCOME_SERVICE, "it asked for more");
+    assert_int_equal(pool->queue.count, 0);
 }
 
 /* --- faults -------------------------------------------------------------------------------- */
@@ -711,7 +714,7 @@ static void load_fails(const char *log, const char *object) {
 static void code_that_cannot_be_loaded_is_each_waiting_calls_own_error(void **state) {
     (void)state;
     struct test_call calls[2];
-    char expected[256];
+    char expected[640];
     make_pool();
     submit(&calls[0], "1");
     submit(&calls[1], "1");
@@ -811,6 +814,10 @@ static void a_keeper_that_talks_nonsense_is_killed(void **state) {
     static const struct keeper_message lies[] = {
         {.op = KEEPER_READY, .slot = 4},
         {.op = KEEPER_READY, .slot = UINT32_MAX},
+        {.op = KEEPER_RESULT, .slot = 4},
+        {.op = KEEPER_END, .slot = 4},
+        {.op = KEEPER_RETIRED, .slot = 4},
+        {.op = KEEPER_NEEDS, .slot = 4},
         {.op = KEEPER_RESULT, .slot = 0, .length = UINT64_MAX},
         {.op = KEEPER_RESULT, .slot = 1},
         {.op = KEEPER_END, .slot = 1},
@@ -1026,6 +1033,72 @@ static void an_idle_environment_makes_room_for_another_under_the_budget(void **s
     struct pool_stats stats;
     pool_read_stats(other, &stats);
     assert_false(stats.up);
+}
+
+static void none_is_ended_for_room_that_would_not_be_enough(void **state) {
+    (void)state;
+    struct test_call first, second, third;
+    finish(NULL);
+    start_with(128 << 20);
+    function.scale.concurrency = 1;
+    make_pool();
+    submit(&first, "1");
+    environment_comes_up();
+    await_message(KEEPER_EVENT, 0);
+    struct keeper busy = keeper;
+    keeper = (struct keeper){.socket = -EBADF, .log = -EBADF, .memory_fd = -EBADF};
+    make_pool();
+    submit(&second, "2");
+    environment_comes_up();
+    await_message(KEEPER_EVENT, 0);
+    keeper_replies(0, "2", GATE_RESULT);
+    expect_result(&second, OUTCOME_SUCCESS, "2");
+    keeper_ends(0, KEEPER_ANSWERED, SIGKILL);
+    function.scale.concurrency = 2; /* all the memory there is */
+    make_pool();
+    submit(&third, "3");
+    assert_false(is_asked()); /* the second is idle, the first is not */
+    pools_kill(pools);
+    expect_failure(&first, OUTCOME_SERVICE, "ServiceException");
+    expect_failure(&third, OUTCOME_SERVICE, "ServiceException");
+    keeper_drop();
+    keeper = busy;
+}
+
+static struct test_call another;
+
+static void submit_another(struct call *call) {
+    call_done(call);
+    submit(&another, "2");
+}
+static void kill_all(struct call *call) {
+    call_done(call);
+    pools_kill(pools);
+}
+
+static void a_done_may_submit_and_even_kill(void **state) {
+    (void)state;
+    struct test_call call;
+    function.scale.concurrency = 1;
+    make_pool();
+    call_make(&call, "1");
+    call.call.done = submit_another;
+    assert_int_equal(pool_submit(pool, &call.call), 0);
+    environment_comes_up();
+    await_message(KEEPER_EVENT, 0);
+    keeper_replies(0, "1", GATE_RESULT);
+    expect_result(&call, OUTCOME_SUCCESS, "1");
+    keeper_ends(0, KEEPER_ANSWERED, SIGKILL);
+    keeper_says_op(KEEPER_READY, 0, 1);
+    await_message(KEEPER_GIVE, 0);
+    await_message(KEEPER_EVENT, 0);
+    another.call.done = kill_all;
+    call_make(&call, "3");
+    assert_int_equal(pool_submit(pool, &call.call), 0);
+    keeper_replies(0, "2", GATE_RESULT);
+    expect_result(&another, OUTCOME_SUCCESS, "2");
+    expect_failure(&call, OUTCOME_SERVICE, "the daemon is stopping");
+    await_kill();
 }
 
 /* --- started ahead ------------------------------------------------------------------------- */
@@ -1328,6 +1401,8 @@ int main(void) {
         TEST(provisioned_slots_stay_and_come_back),
         TEST(slots_grow_with_the_load_and_shrink_after_it),
         TEST(an_idle_environment_makes_room_for_another_under_the_budget),
+        TEST(none_is_ended_for_room_that_would_not_be_enough),
+        TEST(a_done_may_submit_and_even_kill),
         TEST(a_program_started_ahead_is_loaded_and_answers_by_frames),
         TEST(a_handler_that_cannot_be_loaded_ahead_fails_its_call),
         TEST(loading_ahead_has_the_init_limit_and_names_how_it_ended),
@@ -1337,5 +1412,6 @@ int main(void) {
         TEST(an_exec_that_ends_before_its_event_is_timed_is_answered_all_the_same),
         TEST(an_exec_that_prints_too_much_is_ended),
     };
+    signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

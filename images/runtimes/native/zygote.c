@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include "images/runtimes/gate_client.h"
+#include "images/runtimes/native/collapse.h"
 
 #define BUFFER (64ul << 10) /* an event this large needs no second call */
 
 static struct gate_client client;
-static int on_trial;
 /* Never written before F: an untouched page costs less than a copied one. */
 static char buffer[BUFFER + 1] __attribute__((aligned(4096)));
 
@@ -28,19 +28,21 @@ static void stop_threads(void) {
         (void)waitpid(child, NULL, 0);
 }
 
-char *zygote_become_event(size_t *length, int *trial) {
+void zygote_become_event(void) {
     fflush(NULL); /* before every copy: none may print it again */
     stop_threads();
+    collapse_heap();
     gate_prepare(&client);
     gate_become_event(&client);
+}
 
+char *zygote_receive_event(size_t *length) {
     buffer[0] = 0; /* its fault, before the event's time begins */
     long answer = gate(GATE_EVENT, buffer, BUFFER, 0);
     if (answer < 0)
         gate_exit(0);
-    *trial = on_trial = (answer & GATE_TRIAL) != 0;
-    if (on_trial)
-        return NULL;
+    if (answer & GATE_TRIAL)
+        gate_reply(NULL, 0, GATE_RESULT);
     *length = (size_t)answer;
     if (*length <= BUFFER)
         return buffer; /* the zero byte is there already */
@@ -54,5 +56,5 @@ char *zygote_become_event(size_t *length, int *trial) {
 }
 
 void zygote_reply(const void *data, size_t length, long kind) {
-    gate_reply(data, on_trial ? 0 : length, on_trial ? GATE_RESULT : kind);
+    gate_reply(data, length, kind);
 }

@@ -8,14 +8,14 @@
 /* The function could not be loaded: hands in the error object. */
 __attribute__((noreturn)) void zygote_failed(const void *data, size_t length);
 
-/* Waits. Returns in the process of one event with the payload of it, as
- * frames_receive_event does, or with NULL and *trial set: nothing of the function's code may
- * run, and what the runtime does for an event is gone through once. NULL and *trial not
- * set: no memory for the event. */
-char *zygote_become_event(size_t *length, int *trial);
+/* Waits. Returns in the process of one event, before that is there. */
+void zygote_become_event(void);
 
-/* kind: GATE_RESULT or GATE_ERROR; after a trial nothing is handed in. The process is killed while
- * it waits. */
+/* Waits for the event. Returns its payload as frames_receive_event does, NULL when there is no
+ * memory for it. A trial ends in here. */
+char *zygote_receive_event(size_t *length);
+
+/* kind: GATE_RESULT or GATE_ERROR. The process is killed while it waits. */
 __attribute__((noreturn)) void zygote_reply(const void *data, size_t length, long kind);
 
 #endif

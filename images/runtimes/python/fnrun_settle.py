@@ -56,6 +56,8 @@ def _writable():
 def _filled(start, end):
     """Addresses of huge pages in the range that are in use for three quarters at least:
     what was reserved and never touched must not become memory."""
+    if PAGE != 4096:
+        return  # huge pages have another size as well
     entries = HUGE // PAGE
     with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
         for address in range(start, end, HUGE):

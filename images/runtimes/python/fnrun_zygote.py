@@ -6,8 +6,8 @@ waits; every event is handled by a copy of a copy of it. Three processes run thi
     F    from there on: one event, one answer
 
 What Python code runs in F writes to pages (each use of an object counts its references),
-and each such page is copied. So what can be made ready is made ready in Z, and F does for a
-trial what it does for an event: the keeper learns from it which pages to touch ahead.
+and each such page is copied. So what can be made ready is made ready in Z, and F rehearses
+before it asks for its event: the keeper learns from a trial which pages to touch ahead.
 """
 
 import os
@@ -72,8 +72,12 @@ def become_events(function):
             what()
         except Exception as error:  # of a library that the function has changed
             sys.excepthook(type(error), error, error.__traceback__)
+    # What the event would find untouched is touched now, while nobody waits.
+    kind, payload = _rehearse()
+    flush()
     data = _gate.event()
-    kind, payload = _handle(function, data) if data is not None else _rehearse()
+    if data is not None:
+        kind, payload = _handle(function, data)
     if os.getpid() != process:  # one that the handler forked: the answer is not its to give
         fnrun_handler.finish(kind)
     flush()
@@ -90,11 +94,12 @@ def _handle(function, data):
 
 
 def _rehearse():
-    """A trial: what the runtime and the libraries around a handler do for an event, and
-    nothing of the function's own."""
+    """What the runtime and the libraries around a handler do for an event, and nothing of
+    the function's own; all that a trial is."""
     sample = b'request-id: 0\ntimeout-ms: 1000\ntrace-id: 0\n\n{"a": ["b", 1, 2.5, null]}'
     _handle(_stand_in, sample)
     os.environ.pop("_X_AMZN_TRACE_ID", None)
+    fnrun_handler.request_id = ""
     return RESULT, b""
 
 
