@@ -18,6 +18,7 @@
 
 #define FUNCTION_STACK 32768
 #define ABOVE_TARGETS  16
+#define EXEC_STEP      "starting the program"
 
 /* What the spawner says: the program's process, or the step that failed. */
 struct spawned {
@@ -77,7 +78,7 @@ SYS_CHILD static int program(void *argument) {
     int r = lockdown_apply(&plan->lockdown, &step);
     TRY(plan, "giving up privileges", r);
     TRY(plan, "loading the system call filter", filter_load());
-    TRY(plan, "starting the program",
+    TRY(plan, EXEC_STEP,
         sys_call3(SYS_execve, SYS_PTR(k->program), SYS_PTR(k->ahead_arguments),
                   SYS_PTR(k->ahead_environment)));
     return 127;
@@ -160,10 +161,14 @@ void ahead_spawned(struct keeper *k, struct kslot *slot) {
         return;
     if (!slot->died_early)
         slot->process = k->spawned[slot->number];
-    if (length != sizeof said || said.code < 0) {
-        slot->status = length == sizeof said ? said.code : -EIO;
-        snprintf(text, sizeof text, "%s: %s",
-                 length == sizeof said ? said.step : "the spawner died", strerror(-said.code));
+    if (length != sizeof said) {
+        said.code = -EIO;
+        snprintf(said.step, sizeof said.step, "the spawner died");
+    }
+    if (said.code < 0) {
+        /* What is wrong with the program itself is told by its number, too. */
+        slot->status = strcmp(said.step, EXEC_STEP) == 0 ? said.code : -EIO;
+        snprintf(text, sizeof text, "%s: %s", said.step, strerror(-said.code));
         kslot_retire(k, slot, KEEPER_UNVERIFIED, text);
         return;
     }

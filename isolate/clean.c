@@ -2,6 +2,7 @@
  * hold no trace before it is used again. What cannot be proven is not used again. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -110,6 +111,13 @@ static int prove(struct keeper *k, struct kslot *slot) {
 
 /* --- the end of an event --------------------------------------------------------------------- */
 
+/* Its end of the socket is closed before its namespace's processes are killed. */
+static bool is_init_gone(const struct kslot *slot) {
+    struct pollfd control = {.fd = slot->control, .events = POLLIN};
+    return slot->init == 0 || slot->control < 0 ||
+           (poll(&control, 1, 0) == 1 && (control.revents & (POLLHUP | POLLERR)));
+}
+
 static void tell_end(struct keeper *k, struct kslot *slot, bool oom) {
     struct keeper_message message = {
         .op = KEEPER_END,
@@ -122,10 +130,17 @@ static void tell_end(struct keeper *k, struct kslot *slot, bool oom) {
         .peak = leaf_peak(&slot->leaf),
         .peak_exact = slot->leaf.peak_resets,
     };
-    if (oom && slot->end == KEEPER_EXITED)
+    bool killed = WIFSIGNALED(slot->status) && WTERMSIG(slot->status) == SIGKILL;
+    if (slot->end == KEEPER_EXITED && killed && is_init_gone(slot))
+        message.number = KEEPER_BROKEN;
+    if (oom && (slot->end == KEEPER_EXITED || slot->end == KEEPER_BROKEN))
         message.number = KEEPER_OOM;
     slot->reply_length = 0;
-    keeper_tell(k, &message);
+    /* Whoever has the answer and does not wait for the numbers is not woken for them alone:
+     * they go with what becomes of the slot. */
+    slot->end_told = message;
+    if (slot->hurry || slot->end != KEEPER_ANSWERED)
+        keeper_tell_end(k, slot);
 }
 
 void clean_slot(struct keeper *k, struct kslot *slot) {

@@ -59,6 +59,19 @@ static void both_there(struct keeper *k, struct kslot *slot) {
         kslot_ready(k, slot);
 }
 
+/* The process ended before it came to its gate, or was never made: nobody else would tell. */
+static void look_for_lost(struct keeper *k, struct kslot *slot) {
+    if (slot->stage == SLOT_FORKING && slot->frozen && !slot->arrived &&
+        leaf_count(&slot->leaf) <= 2)
+        kslot_fail(k, slot, leaf_oom(&slot->leaf) ? KEEPER_TRACE_OOM : KEEPER_TRACE_DIED,
+                   "the process ended before its event");
+}
+
+void gate_find_lost(struct keeper *k) {
+    for (uint32_t i = 0; i <= k->config.slots; i++)
+        look_for_lost(k, &k->slots[i]);
+}
+
 static void copy_enters(struct keeper *k, struct kslot *slot, uint64_t id, const uint64_t *args) {
     size_t bytes = k->range_count * sizeof *k->ranges;
     int64_t count = 0;
@@ -80,11 +93,10 @@ static void copy_enters(struct keeper *k, struct kslot *slot, uint64_t id, const
 static void copy_joins(struct keeper *k, struct kslot *slot, uint64_t id, int nr,
                        const uint64_t *args) {
     uint32_t own = ENVIRONMENT_SLOT_ID + slot->number;
+    bool takes_id = (nr == SYS_setresuid || nr == SYS_setresgid) && (uint32_t)args[0] == own &&
+                    (uint32_t)args[1] == own && (uint32_t)args[2] == own;
     char why[256];
-    if (nr == SYS_setns && !slot->entered) {
-        gate_answer(k, id, 0, 0, true);
-    } else if ((nr == SYS_setresuid || nr == SYS_setresgid) && !slot->entered &&
-               (uint32_t)args[0] == own && (uint32_t)args[1] == own && (uint32_t)args[2] == own) {
+    if (!slot->entered && (nr == SYS_setns || takes_id)) {
         gate_answer(k, id, 0, 0, true);
     } else if (nr == GATE_CALL && args[0] == GATE_ENTER && !slot->entered) {
         copy_enters(k, slot, id, args);
@@ -110,22 +122,36 @@ static void copy_notified(struct keeper *k, struct kslot *slot, uint64_t id, int
                (args[0] & 0xffffffff) == FORK_FLAGS) {
         slot->frozen = true;
         slot->copy_id = id;
+        look_for_lost(k, slot);
         both_there(k, slot);
     } else if (slot->stage == SLOT_LEAVING) {
         gate_answer(k, id, 0, -EPERM, false);
     } else {
-        kslot_retire(k, slot, KEEPER_UNVERIFIED, "the frozen copy asked for something else");
+        kslot_refuse(k, slot, "the frozen copy asked for something else");
     }
 }
 
 /* --- the process of an event ------------------------------------------------------------ */
 
-void gate_give_event(struct keeper *k, struct kslot *slot, uint64_t length) {
-    if (length > slot->buffer_size)
-        slot->event_length = length;
-    else if (!put(slot->process, slot->buffer, event_memory(k, slot), length))
-        length = 0;
-    gate_answer(k, slot->process_id, (int64_t)length, 0, false);
+void gate_give_event(struct keeper *k, struct kslot *slot, uint64_t length, int log) {
+    unsigned long head = length;
+    uint64_t here = length & GATE_TRIAL ? 0 : length;
+    if (here + sizeof head > slot->buffer_size) {
+        slot->event_length = here;
+        here = 0;
+    }
+    struct iovec parts[2] = {{&head, sizeof head}, {event_memory(k, slot), here}};
+    struct iovec there = {(void *)(uintptr_t)slot->buffer, sizeof head + here};
+    struct seccomp_notif_addfd place = {
+        .id = slot->process_id,
+        .flags = SECCOMP_ADDFD_FLAG_SETFD | SECCOMP_ADDFD_FLAG_SEND,
+        .srcfd = (uint32_t)log,
+        .newfd = 1,
+    };
+    /* What fails here shows as the process's end, or at its deadline. */
+    if (process_vm_writev(slot->process, parts, 2, &there, 1, 0) < 0 ||
+        ioctl(k->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &place) < 0)
+        kill(slot->process, SIGKILL);
 }
 
 static void give_more(struct keeper *k, struct kslot *slot, uint64_t id, const uint64_t *args) {
@@ -171,6 +197,8 @@ static void process_gate(struct keeper *k, struct kslot *slot, uint64_t id, pid_
         slot->buffer = args[1];
         slot->buffer_size = args[2];
         both_there(k, slot);
+    } else if (args[0] == GATE_EVENT && slot->stage == SLOT_COPYING) {
+        kslot_refuse(k, slot, "a process asked for an event before its copy was verified");
     } else if (args[0] == GATE_MORE && slot->stage == SLOT_RUNNING && pid == slot->process) {
         give_more(k, slot, id, args);
     } else if (args[0] == GATE_REPLY && slot->stage == SLOT_RUNNING && pid == slot->process) {
@@ -244,8 +272,8 @@ static void judge(struct keeper *k, const struct seccomp_notif *asked) {
          * is the keeper's child is verified with all else. */
         k->zygote.making->copy = pid;
         copy_notified(k, k->zygote.making, asked->id, nr, args);
-    } else if (!k->zygote.loaded && nr != GATE_CALL && nr != SYS_setns && nr != SYS_clone) {
-        gate_answer(k, asked->id, 0, 0, true); /* a child of the zygote, while it loads */
+    } else if (!k->zygote.loaded) {
+        zygote_child_notified(k, asked->id, nr);
     } else {
         gate_answer(k, asked->id, 0, -EPERM, false);
     }

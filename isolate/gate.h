@@ -27,9 +27,9 @@
  *
  * F, the process of one event: PR_SET_DUMPABLE 1, setpgid(0, 0), PR_SET_PDEATHSIG not (it
  * is the keeper's child already), the interpreter's after-fork work, reseeding, touching
- * the ranges (madvise MADV_POPULATE_WRITE), then GATE_EVENT(buffer, size). Descriptors 0,
- * 1 and 2 appear while it waits. Then the handler; F flushes its output and calls
- * GATE_REPLY, from which it never returns: it is killed there.
+ * the ranges (madvise MADV_POPULATE_WRITE), /dev/null as descriptor 0, then GATE_EVENT(buffer,
+ * size). Descriptor 1, the log, comes with the event; F makes 2 its copy. Then the handler; F
+ * flushes its output and calls GATE_REPLY, from which it never returns: it is killed there.
  *
  * A negative answer of any of these means: end (_exit). */
 #ifndef FNRUN_GATE_H
@@ -44,11 +44,13 @@
 #define GATE_FAILED 2
 /* Z_s: (buffer, size) -> bytes of ranges | count of descriptors << 32. */
 #define GATE_ENTER 3
-/* F: (buffer, size) -> length of what was put there: "key: value\n" lines, an empty line,
- * the event's bytes (as in runner/frame.h, FRAME_EVENT). When it is longer than size
- * nothing was put there: F calls GATE_MORE with room for it. With GATE_TRIAL set in the
- * answer there is no event: F runs one of the runtime's own (never user code), and calls
- * GATE_REPLY with no bytes. */
+/* F: (buffer, size) -> 1 (the descriptor that has come: the kernel hands it over and wakes F in
+ * one step, where each that is only put there would be a turn of its own for F). In buffer: an
+ * unsigned long, the length; then so many bytes: "key: value\n" lines, an empty line, the
+ * event's bytes (as in runner/frame.h, FRAME_EVENT). When that is longer than the room,
+ * nothing follows the length: F calls GATE_MORE with room for all of it. With GATE_TRIAL set
+ * in the length there is no event: F runs one of the runtime's own (never user code), and
+ * calls GATE_REPLY with no bytes. */
 #define GATE_EVENT 4
 #define GATE_MORE  5
 /* F: (data, length, kind). */

@@ -342,6 +342,14 @@ void idmap_environment(const struct idmap *ids, uint32_t block,
     environment->slot_gid = environment->zygote_gid + 1;
 }
 
+_Static_assert(2 + IDMAP_SLOTS + 1 < IDMAP_BLOCK, "an environment leaves its block's last id");
+
+void idmap_language(const struct idmap *ids, uint32_t *uid, uint32_t *gid) {
+    bool own = ids->kind == IDMAP_RANGE;
+    *uid = own ? ids->uid_start + (ids->uid_count - 1) : geteuid();
+    *gid = own ? ids->gid_start + (ids->gid_count - 1) : getegid();
+}
+
 int idmap_write_environment(const struct idmap *ids, uint32_t block, pid_t pid, uint32_t slots,
                             struct error *err) {
     struct idmap_environment host;

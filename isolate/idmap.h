@@ -69,6 +69,11 @@ uint32_t idmap_environment_blocks(const struct idmap *ids);
 void idmap_environment(const struct idmap *ids, uint32_t block,
                        struct idmap_environment *environment);
 
+/* The host id that owns the user namespaces of environments and is used for nothing else:
+ * the last one of the range, which no block's environment reaches. IDMAP_RANGE only:
+ * otherwise the user's own. */
+void idmap_language(const struct idmap *ids, uint32_t *uid, uint32_t *gid);
+
 /* Writes the maps of an environment with so many slots (1 to IDMAP_SLOTS, and one for trial runs),
  * as idmap_write. -EOPNOTSUPP with err for IDMAP_SINGLE. */
 int idmap_write_environment(const struct idmap *ids, uint32_t block, pid_t pid, uint32_t slots,

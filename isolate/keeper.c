@@ -43,6 +43,12 @@ void keeper_tell(struct keeper *k, const struct keeper_message *message) {
         _exit(0);
 }
 
+void keeper_tell_end(struct keeper *k, struct kslot *slot) {
+    if (slot->end_told.op)
+        keeper_tell(k, &slot->end_told);
+    slot->end_told.op = 0;
+}
+
 void keeper_tell_op(struct keeper *k, uint32_t op, const struct kslot *slot, uint32_t number,
                     const char *text) {
     struct keeper_message message = {.op = op, .slot = slot ? slot->number : 0, .number = number};
@@ -215,11 +221,6 @@ static void take_given(struct keeper *k, struct kslot *slot, int *fds, size_t co
     give(slot, fds, count);
     if (slot->stage == SLOT_NEEDING)
         ahead_start(k, slot);
-    else if (slot->stage == SLOT_READY && k->way == KEEPER_FORK)
-        for (int i = 0; i < 3; i++) {
-            gate_place(k, slot->process_id, slot->given[i], i);
-            cleanup_close(&slot->given[i]);
-        }
 }
 
 static void kill_process(struct kslot *slot, int end) {
@@ -237,7 +238,9 @@ void keeper_end_event(struct kslot *slot, int end) {
     kill_process(slot, end);
 }
 
-static void take_event(struct keeper *k, struct kslot *slot, const struct keeper_message *message) {
+/* log: of the event; -EBADF: none. */
+static void take_event(struct keeper *k, struct kslot *slot, const struct keeper_message *message,
+                       int log) {
     if (slot->stage != SLOT_READY || message->length > k->config.event_size)
         return;
     slot->stage = SLOT_RUNNING;
@@ -245,8 +248,9 @@ static void take_event(struct keeper *k, struct kslot *slot, const struct keeper
     slot->used = true;
     slot->grace = 0;
     slot->began = keeper_now();
+    slot->hurry = message->number != 0;
     if (k->way == KEEPER_FORK)
-        gate_give_event(k, slot, message->length);
+        gate_give_event(k, slot, message->length, log >= 0 ? log : k->null);
 }
 
 static void keep_process(struct keeper *k, struct kslot *slot) {
@@ -278,7 +282,7 @@ static void take_message(struct keeper *k, const struct keeper_message *message,
         take_given(k, slot, fds, count);
         break;
     case KEEPER_EVENT:
-        take_event(k, slot, message);
+        take_event(k, slot, message, count ? fds[0] : -EBADF);
         break;
     case KEEPER_CANCEL:
         kill_process(slot, KEEPER_CANCELLED);
@@ -321,8 +325,7 @@ static void from_runner(struct keeper *k) {
 
 void keeper_process_reaped(struct keeper *k, struct kslot *slot, int status) {
     /* A program may be through before the runner has timed it: that is an end like another. */
-    bool ran = slot->stage == SLOT_RUNNING ||
-               (slot->stage == SLOT_READY && k->way == KEEPER_AHEAD);
+    bool ran = slot->stage == SLOT_RUNNING || (slot->stage == SLOT_READY && k->way == KEEPER_AHEAD);
     slot->process = 0;
     slot->status = status;
     if (ran && slot->grace == 0)
@@ -333,7 +336,7 @@ void keeper_process_reaped(struct keeper *k, struct kslot *slot, int status) {
         slot->stage = SLOT_DYING;
         clean_slot(k, slot);
     } else if (slot->stage != SLOT_LEAVING) {
-        kslot_retire(k, slot, KEEPER_TRACE_DIED, "the process died before its event");
+        kslot_fail(k, slot, KEEPER_TRACE_DIED, "the process died before its event");
     }
 }
 
@@ -351,11 +354,16 @@ static void slot_reaped(struct keeper *k, struct kslot *slot, pid_t pid, int sta
         if (slot->stage == SLOT_RUNNING || slot->stage == SLOT_DYING) {
             /* The event's end is told first; then the slot cannot be used again. */
             slot->taint = slot->taint < 0 ? KEEPER_TRACE_DIED : slot->taint;
-            if (slot->process > 0 && slot->stage == SLOT_RUNNING)
-                kill_process(slot, KEEPER_EXITED);
+            /* Without its frozen copy it can end as it likes. */
+            if (init && slot->process > 0 && slot->stage == SLOT_RUNNING)
+                kill_process(slot, KEEPER_BROKEN);
         } else if (slot->stage != SLOT_LEAVING) {
-            kslot_retire(k, slot, leaf_oom(&slot->leaf) ? KEEPER_TRACE_OOM : KEEPER_TRACE_DIED,
-                         init ? "init died" : "the frozen copy died");
+            int trace = leaf_oom(&slot->leaf) ? KEEPER_TRACE_OOM : KEEPER_TRACE_DIED;
+            const char *why = init ? "init died" : "the frozen copy died";
+            if (slot->stage < SLOT_READY)
+                kslot_fail(k, slot, trace, why);
+            else
+                kslot_retire(k, slot, trace, why);
         }
     }
     if (slot->stage == SLOT_LEAVING && !slot->process && !slot->init && !slot->copy &&
@@ -375,6 +383,20 @@ static bool reap_early(struct keeper *k, struct kslot *slot, pid_t pid, int stat
     return true;
 }
 
+static bool reap_one(struct keeper *k, pid_t pid, int status) {
+    for (uint32_t i = 0; i <= k->config.slots; i++) {
+        struct kslot *slot = &k->slots[i];
+        if (slot->process == pid || slot->init == pid || slot->copy == pid ||
+            slot->spawner == pid) {
+            slot_reaped(k, slot, pid, status);
+            return true;
+        }
+        if (reap_early(k, slot, pid, status))
+            return true;
+    }
+    return false;
+}
+
 static void reap(struct keeper *k) {
     struct signalfd_siginfo info;
     int status;
@@ -382,20 +404,10 @@ static void reap(struct keeper *k) {
     while (read(k->signals, &info, sizeof info) == sizeof info)
         ;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        if (pid == k->zygote.pid) {
+        if (pid == k->zygote.pid)
             zygote_reaped(k, status);
-            continue;
-        }
-        for (uint32_t i = 0; i <= k->config.slots; i++) {
-            struct kslot *slot = &k->slots[i];
-            if (slot->process == pid || slot->init == pid || slot->copy == pid ||
-                slot->spawner == pid) {
-                slot_reaped(k, slot, pid, status);
-                break;
-            }
-            if (reap_early(k, slot, pid, status))
-                break;
-        }
+        else if (!reap_one(k, pid, status))
+            gate_find_lost(k);
     }
 }
 
@@ -428,7 +440,7 @@ static void keep_time(struct keeper *k) {
         } else if (slot->stage != SLOT_EMPTY && slot->stage != SLOT_READY && slot->deadline &&
                    now >= slot->deadline) {
             slot->deadline = 0;
-            kslot_retire(k, slot, KEEPER_UNVERIFIED, "building it took longer than 10 s");
+            kslot_refuse(k, slot, "building it took longer than 10 s");
         }
     }
 }

@@ -22,10 +22,9 @@
  *     KEEPER_WANT        -> (building) -> KEEPER_READY
  *                           ahead: KEEPER_NEEDS first, answered by KEEPER_GIVE with the
  *                           descriptors 0, 1, 2 and (frames) 3 of the program
- *     KEEPER_GIVE        fork: descriptors 0, 1, 2 of the next event; sent once after
- *                        each KEEPER_READY, any time before KEEPER_EVENT
  *     KEEPER_EVENT       -> fork: KEEPER_RESULT (when the function answered), KEEPER_END
- *                        -> ahead: KEEPER_END, after KEEPER_CLOSE or by itself
+ *                        -> ahead: KEEPER_END, after KEEPER_CLOSE or by itself: that also
+ *                        before KEEPER_EVENT, which then is not heard
  *     KEEPER_END         the event's process is dead and reaped; numbers. Then the slot is
  *                        cleaned and proven (KEEPER_READY again), or KEEPER_RETIRED
  *     KEEPER_RETIRED     it is gone, why; the keeper builds another if one is wanted
@@ -47,7 +46,9 @@ enum keeper_op {
     KEEPER_WANT,          /* number: how many slots to hold from now on (0: none) */
     KEEPER_GIVE,          /* slot; three or four descriptors */
     KEEPER_EVENT,         /* slot; length: of the event in the memory (head lines included);
-                           * deadline: us, CLOCK_MONOTONIC */
+                           * deadline: us, CLOCK_MONOTONIC; number: 1 when KEEPER_END shall come
+                           * as soon as it is known, not with the slot's next message; fork: one
+                           * descriptor, which becomes 1 and 2 of the process */
     KEEPER_CANCEL,        /* slot: kill its event (the client went away) */
     KEEPER_CLOSE,         /* slot, ahead: the answer is complete, end it (in `number` ms the
                            * process may end by itself) */
@@ -65,7 +66,9 @@ enum keeper_op {
     KEEPER_RESULT,  /* slot; number: GATE_RESULT or GATE_ERROR; length: of the reply in the
                      * memory; ended: us */
     KEEPER_END,     /* slot; number: enum keeper_end; status; cpu_us, peak, peak_exact, ended */
-    KEEPER_RETIRED, /* slot; number: enum keeper_trace; text */
+    KEEPER_RETIRED, /* slot; number: enum keeper_trace; text; status: of its last process (it may
+                     * have been killed for this), or a negative errno: the program could not be
+                     * started (-EIO: for a reason that text tells) */
     KEEPER_TROUBLE, /* text: something of the environment failed (no slot can be built, the
                      * zygote died): the keeper ends next */
 };
@@ -80,6 +83,7 @@ enum keeper_end {
     KEEPER_CANCELLED, /* by KEEPER_CANCEL */
     KEEPER_TOO_LARGE, /* the reply was larger than response_size: length says how large */
     KEEPER_KEPT,      /* still there, for the next event */
+    KEEPER_BROKEN,    /* it was killed because a trusted part of its slot died */
 };
 
 /* Why a slot was taken away. */

@@ -86,6 +86,8 @@ struct kslot {
     pid_t spawner;
     bool died_early; /* ahead: the program was reaped before its spawner had spoken */
     uint64_t reply_length;
+    bool hurry;                     /* the runner waits for the numbers */
+    struct keeper_message end_told; /* op 0: none; KEEPER_END that goes with the next message */
 };
 
 struct zygote {
@@ -94,7 +96,7 @@ struct zygote {
     uint64_t gate_id;
     struct kslot *making; /* the slot a Z_s is made for */
     bool cloned;          /* ... and its clone was let go */
-    uint64_t deadline, began;
+    uint64_t deadline, began, loading_us;
     struct leaf leaf;
     struct shared_list shared;
     bool failing; /* killed: waits to be reaped */
@@ -132,6 +134,8 @@ uint64_t keeper_now(void); /* us, CLOCK_MONOTONIC */
 
 /* --- to the runner (keeper.c) --- */
 void keeper_tell(struct keeper *k, const struct keeper_message *message);
+/* KEEPER_END that was held back: see clean.c. */
+void keeper_tell_end(struct keeper *k, struct kslot *slot);
 void keeper_tell_op(struct keeper *k, uint32_t op, const struct kslot *slot, uint32_t number,
                     const char *text);
 __attribute__((format(printf, 2, 3), noreturn)) void keeper_fail(struct keeper *k,
@@ -154,7 +158,9 @@ void kslot_clear(struct kslot *slot);
 void kslot_build(struct keeper *k, struct kslot *slot);
 /* Kills everything of it and reports; LEAVING until all is reaped. */
 void kslot_retire(struct keeper *k, struct kslot *slot, int trace, const char *text);
-/* Verification failed: retired; the third time in a row this way is given up. */
+/* It did not come to be: retired; the third time in a row this way is given up. */
+void kslot_fail(struct keeper *k, struct kslot *slot, int trace, const char *why);
+/* The same where the verification failed. */
 void kslot_refuse(struct keeper *k, struct kslot *slot, const char *why);
 /* Something came from its init, or it is gone. */
 void kslot_init_ready(struct keeper *k, struct kslot *slot);
@@ -189,7 +195,11 @@ struct kinit_command {
 /* --- the zygote (zygote.c) --- */
 void zygote_start(struct keeper *k);
 void zygote_notified(struct keeper *k, uint64_t id, int nr, const uint64_t *args);
+/* What a child of it asks for while the code is loaded. */
+void zygote_child_notified(struct keeper *k, uint64_t id, int nr);
 void zygote_reaped(struct keeper *k, int status);
+/* KEEPER_UP: a process of it waits for an event, or it was given up. */
+void zygote_is_up(struct keeper *k);
 /* It cannot be forked: everything is started ahead from now on. */
 void zygote_give_up(struct keeper *k, const char *why);
 void zygote_overdue(struct keeper *k);
@@ -202,11 +212,15 @@ pid_t language_start(struct keeper *k, int last_pid);
 
 /* --- notifications (gate.c) --- */
 void gate_handle(struct keeper *k);
+/* Some child of the keeper's, unknown by number, has ended: it may have been the process of a
+ * slot on its way to its gate. */
+void gate_find_lost(struct keeper *k);
 /* Answers; continue_: the kernel goes on with the call itself. */
 int gate_answer(struct keeper *k, uint64_t id, int64_t value, int error, bool continue_);
 int gate_place(struct keeper *k, uint64_t id, int fd, int at);
-/* The event is in the shared memory: hands it to F and lets it go. */
-void gate_give_event(struct keeper *k, struct kslot *slot, uint64_t length);
+/* The event is in the shared memory: hands it to F with the descriptor of its log, and lets it
+ * go. length: or GATE_TRIAL. */
+void gate_give_event(struct keeper *k, struct kslot *slot, uint64_t length, int log);
 
 /* --- verification (proof.c): 0, or -1 with why --- */
 int proof_zygote(struct keeper *k, char *why, size_t size);

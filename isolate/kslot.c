@@ -188,16 +188,17 @@ void kslot_ready(struct keeper *k, struct kslot *slot) {
     leaf_reset_peak(&slot->leaf);
     if (slot->trial) {
         /* An event of the runtime's own, whose pages are then known. */
-        for (int i = 0; i < 3; i++)
-            gate_place(k, slot->process_id, i ? k->log : k->null, i);
         slot->stage = SLOT_RUNNING;
         slot->deadline = keeper_now() + BUILD_US;
-        gate_answer(k, slot->process_id, GATE_TRIAL, 0, false);
+        gate_give_event(k, slot, GATE_TRIAL, k->log);
         return;
     }
     slot->stage = SLOT_READY;
     k->was_ready = true;
     k->failures = 0;
+    if (!k->up)
+        zygote_is_up(k);
+    keeper_tell_end(k, slot);
     keeper_tell(k, &message);
     /* Off the way of the first event: what the next copies shall touch. */
     if (!k->learned && !k->learning) {
@@ -213,6 +214,13 @@ void kslot_retire(struct keeper *k, struct kslot *slot, int trace, const char *t
     if (slot->stage == SLOT_EMPTY || slot->stage == SLOT_LEAVING)
         return;
     bool trial = slot->trial;
+    struct keeper_message message = {
+        .op = KEEPER_RETIRED,
+        .slot = slot->number,
+        .number = (uint32_t)trace,
+        .status = slot->process > 0 && slot->status >= 0 ? SIGKILL : slot->status,
+    };
+    snprintf(message.text, sizeof message.text, "%s", text);
     if (k->zygote.making == slot)
         k->zygote.making = NULL;
     slot->stage = SLOT_LEAVING;
@@ -227,22 +235,27 @@ void kslot_retire(struct keeper *k, struct kslot *slot, int trace, const char *t
     if (slot->init > 0)
         kill(slot->init, SIGKILL);
     close_all(slot);
+    keeper_tell_end(k, slot);
     if (trial)
         k->learning = false;
-    else
-        keeper_tell_op(k, KEEPER_RETIRED, slot, (uint32_t)trace, text);
+    else if (k->up)
+        keeper_tell(k, &message);
     if (!slot->copy && !slot->process && !slot->init && !slot->spawner)
         slot->stage = SLOT_EMPTY;
 }
 
-void kslot_refuse(struct keeper *k, struct kslot *slot, const char *why) {
-    kslot_retire(k, slot, KEEPER_UNVERIFIED, why);
-    if (++k->failures < 3)
+void kslot_fail(struct keeper *k, struct kslot *slot, int trace, const char *why) {
+    kslot_retire(k, slot, trace, why);
+    if (++k->failures < 3 || k->way != KEEPER_FORK)
         return;
     if (k->was_ready)
-        keeper_fail(k, "verification fails again and again: %s", why);
+        keeper_fail(k, "no slot can be made: %s", why);
     k->failures = 0;
     zygote_give_up(k, why);
+}
+
+void kslot_refuse(struct keeper *k, struct kslot *slot, const char *why) {
+    kslot_fail(k, slot, KEEPER_UNVERIFIED, why);
 }
 
 /* --- how many ------------------------------------------------------------------------------ */
@@ -295,7 +308,7 @@ static void refresh(struct keeper *k) {
 void kslot_balance(struct keeper *k) {
     uint32_t alive = 0, building = 0;
     struct kslot *slot;
-    if (!k->up)
+    if (!k->up && !k->zygote.loaded)
         return;
     for (uint32_t i = 0; i < k->config.slots; i++) {
         alive += is_alive(&k->slots[i]);

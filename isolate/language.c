@@ -9,9 +9,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -78,7 +78,12 @@ static int send_start(struct keeper *k, int channel) {
     size_t filter = filter_zygote.count * sizeof(struct sock_filter);
     /* The strings stand one behind the other, as they came. */
     size_t left = environment_bytes(k), part;
-    struct language_start start = {(uint32_t)filter, (uint32_t)left};
+    struct language_start start = {
+        .filter = (uint32_t)filter,
+        .environment = (uint32_t)left,
+        .open_files = k->config.open_files,
+        .processes = k->config.processes + 64,
+    };
     int r = wire_send(channel, &start, sizeof start, &k->log, 1);
     if (r == 0)
         r = wire_send(channel, filter_zygote.instructions, filter, NULL, 0);
@@ -99,18 +104,6 @@ static int receive_listener(int channel) {
         count != 1)
         return -EPIPE;
     return listener;
-}
-
-static void limit(struct keeper *k, pid_t pid) {
-    const struct rlimit files = {k->config.open_files, k->config.open_files};
-    const struct rlimit processes = {k->config.processes + 64, k->config.processes + 64};
-    const struct rlimit none = {0, 0}, locked = {65536, 65536};
-    prlimit(pid, RLIMIT_NOFILE, &files, NULL);
-    prlimit(pid, RLIMIT_NPROC, &processes, NULL);
-    prlimit(pid, RLIMIT_CORE, &none, NULL);
-    prlimit(pid, RLIMIT_RTPRIO, &none, NULL);
-    prlimit(pid, RLIMIT_NICE, &none, NULL);
-    prlimit(pid, RLIMIT_MEMLOCK, &locked, NULL);
 }
 
 static pid_t fork_room(struct keeper *k) {
@@ -141,6 +134,8 @@ pid_t language_start(struct keeper *k, int last_pid) {
     int length = snprintf(text, sizeof text, "%d", last_pid - 1);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0) {
         _cleanup_close_ int ours = ends[0], theirs = ends[1];
+        const struct timeval patience = {WAIT_MS / 1000, 0};
+        setsockopt(ours, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
         _cleanup_close_ int numbers = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
         if (write(numbers, text, (size_t)length) == length && send_start(k, ours) == 0 &&
             ask(k, room, theirs) == 0) {
@@ -158,9 +153,7 @@ pid_t language_start(struct keeper *k, int last_pid) {
         cleanup_close(&k->listener);
         zygote = -1;
     }
-    if (zygote > 0) {
-        limit(k, zygote);
-    } else {
+    if (zygote < 0) {
         /* Whatever came so far. Orphans are reaped by the loop. */
         kill(last_pid, SIGKILL);
         kill(last_pid + 1, SIGKILL);

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "isolate/cleanup.h"
+#include "isolate/launcher_language.h"
 #include "isolate/wire.h"
 
 #define LEAVE_STEP_MS 2
@@ -28,13 +28,15 @@ struct unsent {
     struct launcher_message message;
 };
 
+enum { RUNNER, LANGUAGE_SOCKET, LANGUAGE_PIDFD, LISTED };
+
 struct loop {
     const struct launcher_setup *setup;
     struct environment *first;
     struct unsent *unsent, **unsent_end;
-    struct pollfd *polled; /* the runner, the signals, and two for each environment */
+    struct language language;
+    struct pollfd *polled; /* LISTED, then two for each environment */
     size_t room;
-    int signals;
     bool ending;
 };
 
@@ -150,7 +152,7 @@ static void end_environment(const struct environment *environment) {
 
 static void make(struct loop *loop, const struct launcher_make *request, int keeper) {
     struct launcher_message made = {.op = LAUNCHER_MADE, .id = request->id};
-    struct environment *environment;
+    struct environment *environment = NULL;
     struct error err = {0};
     struct stat st;
     int r = check_request(request, &err);
@@ -160,7 +162,7 @@ static void make(struct loop *loop, const struct launcher_make *request, int kee
         r = error_set(&err, -EINVAL, "the request came without the keeper's socket");
     if (r == 0)
         r = launcher_make(loop->setup, request, keeper, &environment, &err);
-    if (r < 0) {
+    if (r < 0 || !environment) {
         refuse(loop, request->id, &err);
         return;
     }
@@ -217,19 +219,27 @@ static void answer(struct environment *environment) {
         cleanup_close(&environment->socket);
 }
 
-/* One question. A keeper that asks nonsense, with descriptors say, is not asked again. */
-static void hear_keeper(struct environment *environment) {
+/* One question. A keeper that asks nonsense, with descriptors say, is not heard again. */
+static void hear_keeper(struct loop *loop, struct environment *environment) {
     uint32_t number;
-    size_t none = 0;
-    ssize_t length = wire_receive(environment->socket, &number, sizeof number, NULL, &none);
+    int fds[WIRE_FDS];
+    size_t count = WIRE_FDS;
+    ssize_t length = wire_receive(environment->socket, &number, sizeof number, fds, &count);
     if (length == -EAGAIN)
         return;
-    if (length != sizeof number) {
+    if (length == sizeof number && number == LAUNCHER_LANGUAGE && !environment->asked_language) {
+        /* Once: a child of the language zygote that a keeper stops stays with it. The network
+         * is the launcher's to say: a keeper that gave none would get the machine's. */
+        environment->asked_language = true;
+        language_ask(&loop->language, environment->host_network, fds, count);
+    } else if (length == sizeof number && count == 0) {
+        environment->answer = number;
+        answer(environment);
+    } else {
         cleanup_close(&environment->socket);
-        return;
     }
-    environment->answer = number;
-    answer(environment);
+    while (length > 0 && count)
+        close(fds[--count]);
 }
 
 /* The keeper has ended, and with it, the first of its PID namespace, all that was in it. */
@@ -271,7 +281,7 @@ static size_t count_environments(const struct loop *loop) {
 
 /* What is waited for. Returns how many, or -ENOMEM; *timeout in ms. */
 static int list(struct loop *loop, int *timeout) {
-    size_t wanted = 2 + 2 * count_environments(loop), count = 2;
+    size_t wanted = LISTED + 2 * count_environments(loop), count = LISTED;
     if (wanted > loop->room) {
         struct pollfd *more = reallocarray(loop->polled, wanted * 2, sizeof *more);
         if (!more)
@@ -279,10 +289,11 @@ static int list(struct loop *loop, int *timeout) {
         loop->polled = more;
         loop->room = wanted * 2;
     }
-    *timeout = -1;
-    loop->polled[0] = (struct pollfd){.fd = loop->ending ? -1 : LAUNCHER_SOCKET_FD,
-                                      .events = loop->unsent ? POLLOUT : POLLIN};
-    loop->polled[1] = (struct pollfd){.fd = loop->ending ? -1 : loop->signals, .events = POLLIN};
+    *timeout = loop->ending ? -1 : language_tend(&loop->language, loop->setup);
+    loop->polled[RUNNER] = (struct pollfd){.fd = loop->ending ? -1 : LAUNCHER_SOCKET_FD,
+                                           .events = loop->unsent ? POLLOUT : POLLIN};
+    loop->polled[LANGUAGE_SOCKET] = (struct pollfd){.fd = loop->language.socket, .events = POLLIN};
+    loop->polled[LANGUAGE_PIDFD] = (struct pollfd){.fd = loop->language.pidfd, .events = POLLIN};
     for (const struct environment *at = loop->first; at; at = at->next) {
         loop->polled[count++] =
             (struct pollfd){.fd = at->leaving ? -1 : at->pidfd, .events = POLLIN};
@@ -294,9 +305,16 @@ static int list(struct loop *loop, int *timeout) {
     return (int)count;
 }
 
-/* polled[2] and [3] are those of the first environment, and so on. */
+static void serve_language(struct loop *loop) {
+    if (loop->polled[LANGUAGE_SOCKET].revents)
+        language_hear(&loop->language);
+    if (loop->polled[LANGUAGE_PIDFD].revents)
+        language_reap(&loop->language);
+}
+
+/* polled[LISTED] and the next are those of the first environment, and so on. */
 static void serve_keepers(struct loop *loop) {
-    const struct pollfd *polled = loop->polled + 2;
+    const struct pollfd *polled = loop->polled + LISTED;
     struct environment **link = &loop->first;
     for (; *link; polled += 2) {
         struct environment *at = *link, *next = at->next;
@@ -305,7 +323,7 @@ static void serve_keepers(struct loop *loop) {
         else if (at->socket >= 0 && polled[1].revents && at->has_answer)
             answer(at);
         else if (at->socket >= 0 && polled[1].revents)
-            hear_keeper(at);
+            hear_keeper(loop, at);
         if (at->leaving && leave(loop, at))
             *link = next;
         else
@@ -314,9 +332,7 @@ static void serve_keepers(struct loop *loop) {
 }
 
 static void serve_runner(struct loop *loop) {
-    if (loop->polled[1].revents)
-        loop->ending = true;
-    if (!loop->ending && loop->polled[0].revents) {
+    if (!loop->ending && loop->polled[RUNNER].revents) {
         if (loop->unsent)
             say_unsent(loop);
         else
@@ -326,9 +342,10 @@ static void serve_runner(struct loop *loop) {
         end_environment(at);
 }
 
-int launcher_loop(const struct launcher_setup *setup, int signals) {
-    struct loop loop = {.setup = setup, .signals = signals};
+int launcher_loop(const struct launcher_setup *setup) {
+    struct loop loop = {.setup = setup};
     loop.unsent_end = &loop.unsent;
+    language_open(&loop.language, setup);
     while (!loop.ending || loop.first) {
         int timeout, count = list(&loop, &timeout);
         if (count < 0)
@@ -338,10 +355,12 @@ int launcher_loop(const struct launcher_setup *setup, int signals) {
                 continue;
             return -errno;
         }
+        serve_language(&loop);
         /* First those that are listed: the runner may add one. */
         serve_keepers(&loop);
         serve_runner(&loop);
     }
+    language_close(&loop.language);
     while (loop.unsent) {
         struct unsent *unsent = loop.unsent;
         loop.unsent = unsent->next;

@@ -101,10 +101,11 @@ struct launcher_message {
  *     one end of a SOCK_SEQPACKET channel;
  *     CGROUP_CONTROLLERS times `tasks` of the zygote's leaf (v1)
  *
- * The launcher hands the message and all descriptors on (or closes them where there is no
- * such zygote: the keeper sees the channel's end and starts an interpreter itself). The
- * language zygote forks; the child joins the namespaces, forks twice more there (so that it
- * is the keeper's), writes "0" into each of tasks, and reads from the channel:
+ * The launcher hands struct language_request and all descriptors on, once for each environment
+ * (or closes them where there is no such zygote: the keeper sees the channel's end and starts
+ * an interpreter itself). A child of the language zygote, forked before it was asked, joins
+ * the namespaces and forks twice more there (so that the zygote is the keeper's). The
+ * zygote writes "0" into each of tasks, and reads from the channel:
  *
  *     struct language_start with one descriptor, the zygote's log (its 1 and 2; 0 is
  *     /dev/null); then a message of `filter` bytes (struct sock_filter), then `environment`
@@ -115,9 +116,16 @@ struct launcher_message {
  * listener, sends one byte and the listener, closes everything but 0, 1 and 2, and is then
  * what bootstrap.py is with GATE_VARIABLE set: it loads the function. */
 #define LAUNCHER_LANGUAGE 0xfffffffeu
-struct language_start {
-    uint32_t filter, environment; /* bytes */
+struct language_request {
+    uint32_t number;         /* LAUNCHER_LANGUAGE */
+    uint32_t shared_network; /* 1: no network namespace is given, it stays in the machine's */
 };
+struct language_start {
+    uint32_t filter, environment;   /* bytes */
+    uint64_t open_files, processes; /* its RLIMIT_NOFILE and RLIMIT_NPROC */
+};
+/* The language zygote says this byte on its socket when requests can be sent. */
+#define LANGUAGE_READY 1
 /* Environment variable of the language zygote's program: "1"; its socket is descriptor 3. */
 #define LANGUAGE_VARIABLE "FNRUN_LANGUAGE"
 

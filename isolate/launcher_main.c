@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -25,28 +24,25 @@ static int usage(void) {
 
 /* Who starts it may have left anything open, blocked or ignored. */
 static void settle(void) {
+    sigset_t none;
     int null = open("/dev/null", O_RDWR);
     while (null >= 0 && null < 3) /* 0, 1 and 2 are somebody's */
         null = dup(null);
     syscall(SYS_close_range, LAUNCHER_SOCKET_FD + 1, ~0U, 0);
     fcntl(LAUNCHER_SOCKET_FD, F_SETFD, FD_CLOEXEC);
     umask(022);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     for (int number = 1; number < NSIG; number++)
         if (number != SIGKILL && number != SIGSTOP)
             signal(number, SIG_DFL);
-    /* A terminal's are the runner's business: it ends, and then this does. */
+    /* Those of a terminal, and of a service manager that ends the whole control group, are the
+     * runner's business: it finishes what is in flight and ends, and then this does. */
+    signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGQUIT, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
-}
-
-static int open_signals(void) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigprocmask(SIG_SETMASK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 /* Each environment takes a few descriptors here, and its keeper inherits the limit. */
@@ -195,14 +191,12 @@ int main(int argc, char **argv) {
         return usage();
     settle();
     raise_files();
-    int signals = open_signals();
-    int r = signals < 0 ? error_set(&err, -errno, "signalfd: %s", strerror(errno))
-                        : prepare(&setup, argc, argv, &err);
+    int r = prepare(&setup, argc, argv, &err);
     if (r == 0)
         r = step_aside(&setup, &claim, &base, &err);
     if (hello(&setup, r, &err) == 0 && r == 0) {
         fcntl(LAUNCHER_SOCKET_FD, F_SETFL, O_NONBLOCK);
-        r = launcher_loop(&setup, signals);
+        r = launcher_loop(&setup);
     }
     if (cgroup_remove(&base, NULL) == 0)
         claim_release(&claim);

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/openat2.h>
 #include <poll.h>
 #include <sched.h>
@@ -339,6 +340,21 @@ static void prefer(void) {
     setpriority(PRIO_PROCESS, 0, KEEPER_NICE);
 }
 
+/* The owner of a user namespace is the effective id of who made it, and has all capabilities
+ * in it. That is to be the language zygote's id: root is nobody in there, and the keepers'
+ * namespaces can be entered by that one process. The capabilities come back at once, since
+ * some machines let nobody make a user namespace without them. */
+static void become_owner(const struct plan *plan, uint32_t uid) {
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[2];
+    MUST("becoming the environments' owner", sys_call3(SYS_setresuid, -1, uid, -1));
+    MUST("keeping capabilities", sys_call2(SYS_capget, SYS_PTR(&head), SYS_PTR(sets)));
+    for (int i = 0; i < 2; i++)
+        sets[i].effective = sets[i].permitted;
+    MUST("keeping capabilities", sys_call2(SYS_capset, SYS_PTR(&head), SYS_PTR(sets)));
+    watch_launcher(plan);
+}
+
 static void clone_keeper(struct plan *plan) {
     struct sys_clone clone = {
         .flags = CLONE_PARENT | CLONE_PARENT_SETTID | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS |
@@ -349,7 +365,15 @@ static void clone_keeper(struct plan *plan) {
         clone.flags |= CLONE_INTO_CGROUP;
         clone.cgroup = (uint64_t)plan->groups->all.into;
     }
+    uint32_t uid, gid;
+    idmap_language(&plan->setup->ids, &uid, &gid);
+    if (plan->setup->ids.kind == IDMAP_RANGE)
+        become_owner(plan, uid);
     MUST("making the environment's namespaces", sys_clone_child(&clone, run_keeper, plan));
+    if (plan->setup->ids.kind == IDMAP_RANGE) {
+        MUST("becoming root again", sys_call3(SYS_setresuid, -1, 0, -1));
+        watch_launcher(plan);
+    }
 }
 
 /* In order: each line needs what stands above it. */
@@ -525,6 +549,7 @@ int launcher_make(const struct launcher_setup *setup, const struct launcher_make
     if (!environment)
         return error_set(err, -ENOMEM, "out of memory");
     environment->id = request->id;
+    environment->host_network = request->host_network;
     environment->pidfd = environment->socket = environment->image = environment->claim.fd = -EBADF;
     int r = build(setup, request, runner, environment, err);
     if (r == 0) {

@@ -32,6 +32,8 @@ struct environment {
     int image;              /* while it is open the prepared root stays */
     bool has_answer;        /* a leaf was asked for and could not be sent yet */
     uint32_t answer;        /* its number */
+    bool host_network;      /* it was made with the machine's network */
+    bool asked_language;    /* it was given to the language zygote, or could not be */
     bool leaving;           /* the keeper is reaped, its groups are not gone yet */
     int status;             /* wait(2)'s, while leaving */
     uint64_t leaving_until; /* us, CLOCK_MONOTONIC */

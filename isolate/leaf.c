@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,8 +95,8 @@ static int limit_v2(int dir, const struct leaf_limits *limits) {
     snprintf(text, sizeof text, "%llu", (unsigned long long)limits->processes);
     if (r == 0)
         r = write_at(dir, "pids.max", text);
-    snprintf(text, sizeof text, "%llu %d",
-             (unsigned long long)(limits->cpu_milli * (CPU_PERIOD_US / 1000)), CPU_PERIOD_US);
+    snprintf(text, sizeof text, "%" PRIu64 " %d", limits->cpu_milli * (CPU_PERIOD_US / 1000),
+             CPU_PERIOD_US);
     return r < 0 ? r : write_at(dir, "cpu.max", text);
 }
 

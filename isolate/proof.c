@@ -41,13 +41,17 @@ __attribute__((format(printf, 3, 4))) static int refuse(char *why, size_t size, 
     return -1;
 }
 
-static int read_status(pid_t pid, char text[STATUS_BYTES]) {
+/* owner, unless NULL: the process's user, or 0 where it is not dumpable. */
+static int read_status(pid_t pid, char text[STATUS_BYTES], uid_t *owner) {
     char path[40];
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t length = fd < 0 ? -1 : read(fd, text, STATUS_BYTES - 1);
-    if (length < 0)
+    struct stat st;
+    if (length < 0 || fstat(fd, &st) < 0)
         return -1;
+    if (owner)
+        *owner = st.st_uid;
     text[length] = 0;
     return 0;
 }
@@ -70,7 +74,7 @@ static long find_number(const char *text, const char *key) {
 
 unsigned proof_own_filters(void) {
     char text[STATUS_BYTES];
-    long count = read_status(getpid(), text) == 0 ? find_number(text, "\nSeccomp_filters:") : 0;
+    long count = read_status(getpid(), text, NULL) == 0 ? find_number(text, "\nSeccomp_filters:") : 0;
     return count > 0 ? (unsigned)count : 0;
 }
 
@@ -237,6 +241,8 @@ static int proof_zygote_descriptors(struct keeper *k, char *why, size_t size) {
     snprintf(path, sizeof path, "/proc/%d/fd", (int)k->zygote.pid);
     _cleanup_close_ int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int extra = dir < 0 ? 9999 : find_descriptor(dir, 2);
+    if (dir < 0)
+        return refuse(why, size, "the zygote cannot be looked at");
     if (extra < 0)
         return 0;
     describe_descriptor(k->zygote.pid, extra, target, sizeof target);
@@ -246,7 +252,7 @@ static int proof_zygote_descriptors(struct keeper *k, char *why, size_t size) {
 int proof_zygote(struct keeper *k, char *why, size_t size) {
     struct zygote *z = &k->zygote;
     char text[STATUS_BYTES], names[128];
-    if (read_status(z->pid, text) < 0)
+    if (read_status(z->pid, text, NULL) < 0)
         return refuse(why, size, "the zygote cannot be looked at");
     long threads = find_number(text, "\nThreads:");
     if (threads != 1) {
@@ -272,7 +278,8 @@ static int proof_status(struct keeper *k, struct kslot *slot, char *why, size_t 
     static const char *const empty[] = {"\nCapInh:", "\nCapPrm:", "\nCapEff:", "\nCapAmb:"};
     char text[STATUS_BYTES], value[128], ids[64];
     unsigned id = ENVIRONMENT_SLOT_ID + slot->number;
-    if (read_status(slot->copy, text) < 0)
+    uid_t owner;
+    if (read_status(slot->copy, text, &owner) < 0)
         return refuse(why, size, "the copy cannot be looked at");
     for (size_t i = 0; i < sizeof empty / sizeof *empty; i++)
         if (!find_line(text, empty[i], value, sizeof value) ||
@@ -283,6 +290,8 @@ static int proof_status(struct keeper *k, struct kslot *slot, char *why, size_t 
         return refuse(why, size, "the copy has the user ids %s", value);
     if (!find_line(text, "\nGid:", value, sizeof value) || strcmp(value, ids) != 0)
         return refuse(why, size, "the copy has the group ids %s", value);
+    if (owner != id)
+        return refuse(why, size, "the copy is not dumpable");
     if (find_line(text, "\nGroups:", value, sizeof value) && value[0])
         return refuse(why, size, "the copy has supplementary groups");
     if (find_number(text, "\nNoNewPrivs:") != 1 || find_number(text, "\nSeccomp:") != 2)
@@ -312,18 +321,17 @@ static int proof_namespaces(struct kslot *slot, bool host_network, char *why, si
 
 /* The groups of init, which trusted code moved, are the slot's. */
 static int proof_groups(struct kslot *slot, char *why, size_t size) {
-    char path[40], copy[2048], init[2048];
+    char path[40], texts[2][2048];
     pid_t pids[2] = {slot->copy, slot->init};
-    char *texts[2] = {copy, init};
     for (int i = 0; i < 2; i++) {
         snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pids[i]);
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t length = fd < 0 ? -1 : read(fd, texts[i], sizeof copy - 1);
+        ssize_t length = fd < 0 ? -1 : read(fd, texts[i], sizeof texts[i] - 1);
         if (length <= 0)
             return refuse(why, size, "its control groups cannot be read");
         texts[i][length] = 0;
     }
-    if (strcmp(copy, init) != 0)
+    if (strcmp(texts[0], texts[1]) != 0)
         return refuse(why, size, "the copy is not in the slot's control groups");
     int processes = leaf_count(&slot->leaf);
     return processes == 2 ? 0 : refuse(why, size, "processes in the slot: %d, not 2", processes);
@@ -398,16 +406,18 @@ static int open_copy(struct kslot *slot) {
 int proof_copy(struct keeper *k, struct kslot *slot, char *why, size_t size) {
     if (!is_child(slot->copy))
         return refuse(why, size, "the copy is not the keeper's child");
-    int left = leaf_count(&k->zygote.leaf);
-    if (left != 1)
-        return refuse(why, size, "processes beside the zygote: %d", left - 1);
     if (open_copy(slot) < 0)
         return refuse(why, size, "the copy cannot be looked at");
     if (getsid(slot->copy) != slot->copy)
         return refuse(why, size, "the copy has no session of its own");
     if (proof_status(k, slot, why, size) < 0 ||
         proof_namespaces(slot, k->config.host_network, why, size) < 0 ||
-        proof_groups(slot, why, size) < 0 || proof_place(slot, why, size) < 0 ||
+        proof_groups(slot, why, size) < 0)
+        return -1;
+    int left = leaf_count(&k->zygote.leaf);
+    if (left != 1)
+        return refuse(why, size, "processes beside the zygote: %d", left - 1);
+    if (proof_place(slot, why, size) < 0 ||
         proof_apart(k, k->zygote.pid, slot->copy, why, size) < 0)
         return -1;
     if (has_descriptors(k, slot->copy_fds))

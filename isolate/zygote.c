@@ -71,6 +71,7 @@ static void become_zygote(struct keeper *k, int channel) {
     lockdown_signals();
     keeper_be_ordinary();
     CHILD("standard descriptors", dup2(k->null, 0));
+    CHILD("standard descriptors", fcntl(0, F_SETFD, 0)); /* where it was 0 already */
     CHILD("standard descriptors", dup2(k->log, 1));
     CHILD("standard descriptors", dup2(k->log, 2));
     if ((r = leaf_enter(&k->zygote.leaf)) < 0)
@@ -184,31 +185,38 @@ static void take_failure(struct keeper *k, const uint64_t *args) {
     _exit(0);
 }
 
+void zygote_is_up(struct keeper *k) {
+    struct keeper_message message = {
+        .op = KEEPER_UP, .number = (uint32_t)k->way, .us = k->zygote.loading_us};
+    snprintf(message.text, sizeof message.text, "%s", k->why_ahead);
+    k->up = true;
+    keeper_tell(k, &message);
+}
+
 void zygote_give_up(struct keeper *k, const char *why) {
+    snprintf(k->why_ahead, sizeof k->why_ahead, "%s", why);
     k->way = KEEPER_AHEAD;
     kill_zygote(&k->zygote, KEEPER_ANSWERED);
-    keeper_tell_op(k, KEEPER_UP, NULL, KEEPER_AHEAD, why);
     for (uint32_t i = 0; i <= k->config.slots; i++)
         kslot_retire(k, &k->slots[i], KEEPER_UNVERIFIED, why);
+    zygote_is_up(k);
     kslot_balance(k);
 }
 
-/* The first time at its gate: may it be copied? If not, everything is started ahead. */
+/* The first time at its gate: may it be copied? If not, everything is started ahead. It is up
+ * once a copy and its process were verified, too: until then there is still the other way. */
 static void judge(struct keeper *k) {
     struct zygote *z = &k->zygote;
-    struct keeper_message message = {.op = KEEPER_UP, .us = keeper_now() - z->began};
+    char why[256];
     z->loaded = true;
     z->deadline = 0;
-    if (proof_zygote(k, k->why_ahead, sizeof k->why_ahead) < 0) {
-        k->way = KEEPER_AHEAD;
-        snprintf(message.text, sizeof message.text, "%s", k->why_ahead);
-        kill_zygote(z, KEEPER_ANSWERED);
-    } else {
-        z->at_gate = true;
+    z->loading_us = keeper_now() - z->began;
+    if (proof_zygote(k, why, sizeof why) < 0) {
+        zygote_give_up(k, why);
+        return;
     }
-    message.number = (uint32_t)k->way;
-    k->up = true;
-    keeper_tell(k, &message);
+    z->at_gate = true;
+    k->wanted = 1;
     kslot_balance(k);
 }
 
@@ -219,31 +227,38 @@ static void came_back(struct keeper *k) {
     if (proof_zygote(k, why, sizeof why) < 0)
         keeper_fail(k, "the zygote changed: %s", why);
     if (z->making && !z->cloned)
-        kslot_retire(k, z->making, KEEPER_UNVERIFIED, "the zygote made no copy");
+        kslot_refuse(k, z->making, "the zygote made no copy");
     zygote_serve(k);
+}
+
+/* In the environment's own namespaces. Ids are not changed: the zygote, and so its children,
+ * could become any, the keeper's included. */
+static bool is_harmless(int nr) {
+    return nr == SYS_socket || nr == SYS_shmget || nr == SYS_semget || nr == SYS_msgget ||
+           nr == SYS_mq_open;
+}
+
+void zygote_child_notified(struct keeper *k, uint64_t id, int nr) {
+    gate_answer(k, id, 0, is_harmless(nr) ? 0 : -EPERM, is_harmless(nr));
 }
 
 /* What Z itself asks for. */
 void zygote_notified(struct keeper *k, uint64_t id, int nr, const uint64_t *args) {
-    static const uint64_t copy_flags =
+    static const uint32_t copy_flags =
         CLONE_PARENT | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
     struct zygote *z = &k->zygote;
-    if (z->failing) {
-        gate_answer(k, id, 0, -EPERM, false);
-    } else if (nr == GATE_CALL && args[0] == GATE_ZYGOTE) {
+    bool copies = nr == SYS_clone && z->making && !z->cloned && (uint32_t)args[0] == copy_flags;
+    if (nr == GATE_CALL && args[0] == GATE_ZYGOTE && !z->failing) {
         z->gate_id = id;
         if (z->loaded)
             came_back(k);
         else
             judge(k);
-    } else if (nr == GATE_CALL && args[0] == GATE_FAILED && !z->loaded) {
+    } else if (nr == GATE_CALL && args[0] == GATE_FAILED && !z->loaded && !z->failing) {
         take_failure(k, args);
-    } else if (nr == SYS_clone && z->making && !z->cloned && (args[0] & 0xffffffff) == copy_flags) {
-        z->cloned = true;
+    } else if ((copies || is_harmless(nr)) && !z->failing) {
+        z->cloned |= copies;
         gate_answer(k, id, 0, 0, true);
-    } else if (nr == SYS_socket || nr == SYS_shmget || nr == SYS_semget || nr == SYS_msgget ||
-               nr == SYS_mq_open) {
-        gate_answer(k, id, 0, 0, true); /* in the environment's own namespaces */
     } else {
         gate_answer(k, id, 0, -EPERM, false);
     }
@@ -267,7 +282,7 @@ void zygote_reaped(struct keeper *k, int status) {
 
 void zygote_serve(struct keeper *k) {
     struct zygote *z = &k->zygote;
-    if (!z->at_gate || z->making)
+    if (!z->at_gate || z->making || z->failing)
         return;
     for (uint32_t i = 0; i <= k->config.slots; i++) {
         struct kslot *slot = &k->slots[i];

@@ -120,6 +120,10 @@ static void word_verdict(struct conclusion *end) {
             failure_set(&end->answer, OUTCOME_CLIENT_GONE,
                         "RequestId: %s Error: the client went away", id);
         break;
+    case OUTCOME_SERVICE:
+        failure_set(&end->answer, OUTCOME_SERVICE,
+                    "RequestId: %s Error: the sandbox failed while the function ran in it", id);
+        break;
     default:
         break;
     }

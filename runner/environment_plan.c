@@ -52,6 +52,20 @@ static void fill_make(struct launcher_make *make, const struct function *functio
     make->tmp_bytes = function->limits.tmp;
 }
 
+/* Whether the function's zygote may be a child of the language zygote: not where its own
+ * variables change how an interpreter starts. */
+static bool may_share_start(const struct function *function) {
+    static const char *const starts[] = {"PYTHON",  "LD_",    "LC_",      "LANG", "HOME",
+                                         "MALLOC_", "GLIBC_", "OPENSSL_", "SSL_"};
+    if (function->runtime != RUNTIME_PYTHON)
+        return false;
+    for (size_t i = 0; i < function->environment_count; i++)
+        for (size_t k = 0; k < sizeof starts / sizeof *starts; k++)
+            if (!strncmp(function->environment[i].key, starts[k], strlen(starts[k])))
+                return false;
+    return true;
+}
+
 /* The zygote's arguments and environment, then those of a program started ahead. */
 static int fill_config(struct environment_plan *plan, const struct function *function,
                        const struct runtime_plan *zygote, const struct runtime_plan *ahead,
@@ -71,6 +85,7 @@ static int fill_config(struct environment_plan *plan, const struct function *fun
         .tmp_bytes = function->limits.tmp,
         .open_files = function->limits.files,
         .init_ms = function->limits.init_ms,
+        .language = fork && may_share_start(function),
     };
     struct json_out out = {0};
     copy_text(config.host_name, sizeof config.host_name, function->name);

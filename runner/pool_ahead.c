@@ -305,6 +305,8 @@ static int verdict_of(const struct warm *slot, const struct keeper_message *end)
         return slot->verdict;
     if (end->number == KEEPER_TIMEOUT)
         return slot->state == WARM_LOADING ? OUTCOME_INIT_TIMEOUT : OUTCOME_TIMEOUT;
+    if (end->number == KEEPER_BROKEN)
+        return OUTCOME_SERVICE;
     return end->number == KEEPER_CANCELLED ? OUTCOME_CLIENT_GONE : OUTCOME_SUCCESS;
 }
 
@@ -377,6 +379,12 @@ static void take_end(struct warm *slot, const struct keeper_message *message) {
         drain(slot);
         fail_loading(slot, verdict_of(slot, message), message->status,
                      message->number == KEEPER_OOM, NULL);
+    } else if (slot->state == WARM_READY) {
+        /* It did not wait for an event; KEEPER_RETIRED is next. */
+        warm_set_state(slot, WARM_LEAVING);
+        if (!slot->served)
+            fail_loading(slot, verdict_of(slot, message), message->status,
+                         message->number == KEEPER_OOM, NULL);
     } else if (slot->state == WARM_ANSWERED && message->number == KEEPER_KEPT) {
         pool_note_success(pool);
         serve_again(slot, message);
@@ -390,8 +398,8 @@ static void take_end(struct warm *slot, const struct keeper_message *message) {
     }
 }
 
-/* The keeper took it away while it had a call: its process died before the event was timed, or
- * it was not to be had. */
+/* The keeper took it away while it had a call, before the event was timed: memory ran out, or
+ * slot or program were not to be had. */
 static void end_retired(struct warm *slot, const struct keeper_message *message) {
     struct pool *pool = slot->pool;
     struct call *call = slot->call;
@@ -400,9 +408,8 @@ static void end_retired(struct warm *slot, const struct keeper_message *message)
         pool_requeue(pool, slot);
         warm_clear(slot);
         pool_dispatch(pool);
-    } else if (message->number == KEEPER_TRACE_DIED) {
-        end_call(slot,
-                 &(struct keeper_message){.number = KEEPER_EXITED, .status = message->status});
+    } else if (message->number == KEEPER_TRACE_OOM) {
+        end_call(slot, &(struct keeper_message){.number = KEEPER_OOM, .status = message->status});
         log_take(slot, call);
         slot->call = NULL;
         warm_clear(slot);

@@ -1,5 +1,5 @@
 /* A slot with a frozen copy of the zygote: its event lies in the shared memory, its reply is put
- * there. Nothing but one message is on the way of an event: descriptors were given before. */
+ * there. Nothing but one message is on the way of an event. */
 #include "runner/pool_core.h"
 
 #include <errno.h>
@@ -8,24 +8,13 @@
 
 #define LARGE 262144 /* bytes: the memory of a larger event or reply is given back */
 
-/* The descriptors of the next event. */
-static void give(struct warm *slot) {
-    struct keeper_message message = {.op = KEEPER_GIVE, .slot = slot->number};
-    struct pool *pool = slot->pool;
-    int fds[3];
+/* The log of the next event, made while there is none. */
+static void make_log(struct warm *slot) {
     log_close(slot);
     ends_close(&slot->ends);
-    int r = ends_open_log(&slot->ends);
-    if (r < 0) {
-        /* No descriptors: an event without a log is better than none. */
+    /* No descriptors: an event without a log is better than none. */
+    if (ends_pipe(&slot->ends.log, &slot->ends.theirs[1], false) < 0)
         ends_close(&slot->ends);
-        return;
-    }
-    for (int i = 0; i < 3; i++) {
-        fds[i] = slot->ends.theirs[i];
-        slot->ends.theirs[i] = -EBADF;
-    }
-    environment_send(pool->environment, &message, fds, 3);
 }
 
 void fork_begin(struct warm *slot, struct call *call) {
@@ -56,8 +45,10 @@ void fork_begin(struct warm *slot, struct call *call) {
         .slot = slot->number,
         .length = length,
         .deadline = slot->deadline,
+        .number = call->wants_usage,
     };
-    environment_send(pool->environment, &message, NULL, 0);
+    int log = TAKE_FD(slot->ends.theirs[1]);
+    environment_send(pool->environment, &message, &log, log >= 0);
     log_watch(slot);
     pool_arm(pool, slot->deadline + pool_times.slack);
 }
@@ -102,6 +93,8 @@ static int verdict_of(const struct keeper_message *end) {
         return OUTCOME_TOO_LARGE;
     case KEEPER_CANCELLED:
         return OUTCOME_CLIENT_GONE;
+    case KEEPER_BROKEN:
+        return OUTCOME_SERVICE;
     default:
         return OUTCOME_SUCCESS;
     }
@@ -149,7 +142,7 @@ static void take_ready(struct warm *slot, const struct keeper_message *message) 
     else
         pool->built++;
     warm_set_state(slot, WARM_READY);
-    give(slot);
+    make_log(slot);
     warm_make_free(slot);
 }
 

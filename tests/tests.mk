@@ -8,7 +8,7 @@ AM_MAKEFLAGS = --no-print-directory
 unit_programs = checks/test_args checks/test_cgroup checks/test_claim checks/test_config \
 	checks/test_filter checks/test_filter_zygote checks/test_frame checks/test_function checks/test_host checks/test_idmap \
 	checks/test_json checks/test_outcome checks/test_package checks/test_runtimes checks/test_settings checks/test_state \
-	checks/test_wire checks/test_http_client checks/test_decode checks/test_table checks/test_launcher checks/test_listen checks/test_logbook checks/test_registry
+	checks/test_pool checks/test_wire checks/test_http_client checks/test_decode checks/test_table checks/test_launcher checks/test_listen checks/test_logbook checks/test_registry
 if HAVE_CMOCKA
 check_PROGRAMS += $(unit_programs)
 unit_arguments = $(unit_programs)
@@ -61,6 +61,11 @@ checks_test_decode_LDADD = $(CMOCKA_LIBS)
 checks_test_table_SOURCES = tests/unit/test_table.c cli/table.c cli/log_lines.c cli/remote.c cli/http.c cli/connect.c
 checks_test_table_CFLAGS = $(AM_CFLAGS) $(CJSON_CFLAGS)
 checks_test_table_LDADD = $(CMOCKA_LIBS) $(CJSON_LIBS)
+checks_test_pool_SOURCES = tests/unit/test_pool.c $(fnrund_pool_sources) runner/conclude.c runner/failure.c \
+	runner/outcome.c runner/frame.c runner/logs.c runner/request_id.c isolate/wire.c isolate/keeper_message.c \
+	images/json.c images/runtimes.c
+checks_test_pool_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
+checks_test_pool_LDADD = $(CMOCKA_LIBS) $(SYSTEMD_LIBS)
 checks_test_wire_SOURCES = tests/unit/test_wire.c isolate/wire.c
 checks_test_wire_LDADD = $(CMOCKA_LIBS)
 checks_test_launcher_SOURCES = tests/unit/test_launcher.c tests/unit/launcher_keeper.c tests/unit/launcher_keeper.h \
@@ -127,10 +132,11 @@ check-sanitizers:
 	cd checks/sanitizers/build && ../source/configure -q --enable-sanitizers
 	cd checks/sanitizers/build && $(MAKE) check TESTS_ONLY='$(TESTS_ONLY)'
 
-# Compiled, not run: no machine for it here.
+# Compiled, not run: no machine for it here. OpenSSL has a header for each processor.
 check-aarch64: $(BUILT_SOURCES) config.h
 	@$(srcdir)/tests/tools/cross-build $(srcdir) $(builddir) aarch64-linux-gnu-gcc \
-		$(fnrun_SOURCES) $(fnrun_once_SOURCES)
+		$(sort $(fnrun_SOURCES) $(fnrun_once_SOURCES) $(fnrun_launcher_SOURCES) $(fnrun_keeper_SOURCES) \
+		$(filter-out runner/package_digest.c,$(fnrund_SOURCES)) $(runtimes_native_fnrun_native_SOURCES))
 
 # On pure cgroup v2 under systemd.
 check-vm: all

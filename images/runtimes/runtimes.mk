@@ -10,7 +10,7 @@ runtimes_node_sources = $(wildcard $(srcdir)/images/runtimes/node/*.*js)
 runtimesdir = $(pkglibexecdir)/runtimes
 
 EXTRA_DIST += $(runtimes_python_sources) $(runtimes_node_sources)
-EXTRA_DIST += images/runtimes/python/gate.c images/runtimes/gate_client.h isolate/gate.h
+EXTRA_DIST += images/runtimes/python/gate.c images/runtimes/gate_client.h images/runtimes/language_client.h isolate/gate.h
 CLEANFILES += runtimes/stamp runtimes/_gate.abi3.so
 
 # Runs user code: always dynamic, and never with sanitizers, whose reserved memory
@@ -34,7 +34,8 @@ runtimes_native_fnrun_native_LDADD = -ldl
 python_gate_cflags := $(shell $(PKG_CONFIG) --cflags python3 2>/dev/null)
 python_gate = $(if $(strip $(python_gate_cflags)),runtimes/_gate.abi3.so)
 runtimes/_gate.abi3.so: $(srcdir)/images/runtimes/python/gate.c \
-		$(srcdir)/images/runtimes/gate_client.h $(srcdir)/isolate/gate.h
+		$(srcdir)/images/runtimes/gate_client.h $(srcdir)/images/runtimes/language_client.h \
+		$(srcdir)/isolate/gate.h $(srcdir)/isolate/launcher.h
 	$(AM_V_at)$(MKDIR_P) runtimes
 	$(AM_V_CC)$(CC) $(FNRUN_CFLAGS) $(CFLAGS) -fno-stack-protector -ffreestanding -fPIC \
 	    -DPy_LIMITED_API=0x03080000 $(python_gate_cflags) -I$(srcdir) \

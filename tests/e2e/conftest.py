@@ -15,6 +15,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(__file__))
 import harness  # noqa: E402
 import outside  # noqa: E402
+from daemon import running_daemon  # noqa: E402
 
 
 def pytest_configure():
@@ -105,3 +106,10 @@ def _make_writable(function, path, _):
     os.chmod(os.path.dirname(path), stat.S_IRWXU)
     os.chmod(path, stat.S_IRWXU)
     function(path)
+
+
+@pytest.fixture
+def daemon():
+    """An fnrund that runs, nothing of which may be left after the test."""
+    with running_daemon() as made:
+        yield made

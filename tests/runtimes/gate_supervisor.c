@@ -65,6 +65,7 @@ __attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *for
     va_start(args, format);
     fprintf(stderr, "gate_supervisor: ");
     vfprintf(stderr, format, args);
+    va_end(args);
     fprintf(stderr, ": %s\n", strerror(errno));
     kill(0, SIGKILL); /* the test starts it in a group of its own */
     _exit(1);
@@ -421,97 +422,131 @@ static bool drain(int fd, struct bytes *to) {
     return true;
 }
 
-static void run(bool trial, const char *event, size_t length) {
+/* One event of F: its pipes, what came of it. */
+struct run {
+    const char *event; /* NULL: a trial */
+    size_t length;
+    int out[2]; /* our ends of descriptors 1 and 2 */
+    struct bytes reply, text[2];
+    const char *kind;
+    int status;
+    struct rusage usage;
+    long long begun, forked, sent, answered; /* us */
+    unsigned long touched, pages;
+};
+
+/* Lets Z_s clone F, and gives F its descriptors and the event. */
+static void give_event(struct run *run) {
     await(&copy_id, 0);
     uint64_t id = copy_id;
     copy_id = 0;
-    long long begun = now_us();
+    run->begun = now_us();
     answer(id, 0, 0, true);
     await(&process_id, 0);
-    long long forked = now_us();
-    unsigned long touched, pages;
-    count_touched(&touched, &pages);
-    int in[2], out[2], err[2];
-    if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC | O_NONBLOCK) < 0 ||
-        pipe2(err, O_CLOEXEC | O_NONBLOCK) < 0)
-        fail("pipe");
-    fcntl(out[1], F_SETFL, 0);
-    fcntl(err[1], F_SETFL, 0);
-    place(process_id, in[0], 0);
-    place(process_id, out[1], 1);
-    place(process_id, err[1], 2);
-    close(in[0]);
-    close(in[1]);
-    close(out[1]);
-    close(err[1]);
-    long long sent = now_us();
-    if (!trial && length <= process_size)
-        copy_in(process, process_buffer, event, length);
+    run->forked = now_us();
+    count_touched(&run->touched, &run->pages);
+    for (unsigned fd = 0; fd < 3; fd++) {
+        int ends[2];
+        if (pipe2(ends, O_CLOEXEC) < 0)
+            fail("pipe");
+        place(process_id, ends[fd > 0], fd);
+        close(ends[fd > 0]);
+        if (fd == 0) {
+            close(ends[1]);
+        } else {
+            fcntl(ends[0], F_SETFL, O_NONBLOCK);
+            run->out[fd - 1] = ends[0];
+        }
+    }
+    run->sent = now_us();
+    long head = run->event ? (long)run->length : GATE_TRIAL;
+    copy_in(process, process_buffer, &head, sizeof head);
+    if (run->event && run->length + sizeof head <= process_size)
+        copy_in(process, process_buffer + sizeof head, run->event, run->length);
     id = process_id;
     process_id = 0;
-    answer(id, trial ? GATE_TRIAL : (long)length, 0, false);
+    answer(id, 1, 0, false);
+}
 
-    struct bytes reply = {0}, text[2] = {{0}, {0}};
-    const char *kind = "died";
-    int status = 0;
-    struct rusage usage = {0};
-    long long answered = 0;
-    bool ended = false;
+/* True: F has answered. */
+static bool take_answer(struct run *run) {
+    int asked = take();
+    if (asked == GATE_MORE) {
+        if (notification.data.args[2] != run->length)
+            fail("room for %llu of %zu bytes", notification.data.args[2], run->length);
+        copy_in(process, notification.data.args[1], run->event, run->length);
+        answer(notification.id, (long)run->length, 0, false);
+    }
+    if (asked != GATE_REPLY)
+        return false;
+    run->answered = now_us();
+    run->kind = !run->event                               ? "trial"
+                : notification.data.args[3] == GATE_ERROR ? "error"
+                                                          : "result";
+    copy_out(process, notification.data.args[1], &run->reply, notification.data.args[2]);
+    if (!run->event)
+        learn();
+    return true;
+}
+
+static void await_answer(struct run *run) {
     int pidfd = (int)syscall(SYS_pidfd_open, process, 0);
+    bool ended = false;
     while (!ended) {
-        struct pollfd waiting[4] = {
-            {listener, POLLIN, 0}, {out[0], POLLIN, 0}, {err[0], POLLIN, 0}, {pidfd, POLLIN, 0}};
+        struct pollfd waiting[4] = {{listener, POLLIN, 0},
+                                    {run->out[0], POLLIN, 0},
+                                    {run->out[1], POLLIN, 0},
+                                    {pidfd, POLLIN, 0}};
         if (poll(waiting, 4, -1) < 0)
             fail("poll");
         for (int i = 0; i < 2; i++)
             if (waiting[1 + i].revents & POLLIN)
-                drain(waiting[1 + i].fd, &text[i]);
+                drain(run->out[i], &run->text[i]);
         ended = waiting[3].revents != 0;
-        int asked = waiting[0].revents & POLLIN ? take() : 0;
-        if (asked == GATE_MORE) {
-            if (notification.data.args[2] != length)
-                fail("room for %llu of %zu bytes", notification.data.args[2], length);
-            copy_in(process, notification.data.args[1], event, length);
-            answer(notification.id, (long)length, 0, false);
-        } else if (asked == GATE_REPLY) {
-            answered = now_us();
-            kind = trial ? "trial" : notification.data.args[3] == GATE_ERROR ? "error" : "result";
-            copy_out(process, notification.data.args[1], &reply, notification.data.args[2]);
-            if (trial)
-                learn();
+        if (waiting[0].revents & POLLIN && take_answer(run))
             ended = true;
-        }
     }
+    close(pidfd);
+}
+
+/* Ends F and what it started, and reads what they had printed. */
+static void end_process(struct run *run) {
     kill(-process, SIGKILL);
     kill(process, SIGKILL);
-    if (wait4(process, &status, 0, &usage) != process)
+    if (wait4(process, &run->status, 0, &run->usage) != process)
         fail("waiting for F");
     while (waitpid(-process, NULL, WNOHANG) > 0) {
     }
-    for (int i = 0; i < 2; i++)
-        for (int fd = i ? err[0] : out[0]; drain(fd, &text[i]);) {
-            struct pollfd more = {fd, POLLIN, 0};
-            if (poll(&more, 1, 0) < 1)
-                break;
-        }
-    close(out[0]);
-    close(err[0]);
-    close(pidfd);
     process = 0;
+    for (int i = 0; i < 2; i++) {
+        struct pollfd more = {run->out[i], POLLIN, 0};
+        while (poll(&more, 1, 0) == 1 && drain(run->out[i], &run->text[i])) {
+        }
+        close(run->out[i]);
+    }
+}
+
+static void run_event(const char *event, size_t length) {
+    struct run run = {.event = event, .length = length, .kind = "died"};
+    give_event(&run);
+    await_answer(&run);
+    end_process(&run);
+    const struct rusage *usage = &run.usage;
     printf("{\"kind\": \"%s\", \"reply\": %zu, \"out\": %zu, \"err\": %zu, \"status\": %d, "
            "\"faults\": %ld, \"fork_us\": %lld, \"us\": %lld, \"ranges\": %zu, "
            "\"pages\": %lu, \"touched\": %lu, \"cpu_us\": %ld}\n",
-           kind, reply.length, text[0].length, text[1].length, status, usage.ru_minflt,
-           forked - begun, answered - sent, range_count, pages, touched,
-           (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 + usage.ru_utime.tv_usec +
-               usage.ru_stime.tv_usec);
-    fwrite(reply.data, 1, reply.length, stdout);
+           run.kind, run.reply.length, run.text[0].length, run.text[1].length, run.status,
+           usage->ru_minflt, run.forked - run.begun, run.answered - run.sent, range_count,
+           run.pages, run.touched,
+           (usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000 + usage->ru_utime.tv_usec +
+               usage->ru_stime.tv_usec);
+    fwrite(run.reply.data, 1, run.reply.length, stdout);
     for (int i = 0; i < 2; i++)
-        fwrite(text[i].data, 1, text[i].length, stdout);
+        fwrite(run.text[i].data, 1, run.text[i].length, stdout);
     fflush(stdout);
-    free(reply.data);
-    free(text[0].data);
-    free(text[1].data);
+    free(run.reply.data);
+    free(run.text[0].data);
+    free(run.text[1].data);
 }
 
 int main(int argc, char **argv) {
@@ -524,12 +559,12 @@ int main(int argc, char **argv) {
         if (strcmp(line, "slot\n") == 0) {
             make_slot();
         } else if (strcmp(line, "trial\n") == 0) {
-            run(true, NULL, 0);
+            run_event(NULL, 0);
         } else if (sscanf(line, "event %zu", &length) == 1 && length <= LONGEST) {
             char *event = malloc(length + 1);
             if (!event || fread(event, 1, length, stdin) != length)
                 fail("the event");
-            run(false, event, length);
+            run_event(event, length);
             free(event);
         } else {
             fail("unknown command %s", line);

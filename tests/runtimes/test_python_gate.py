@@ -314,6 +314,17 @@ def test_a_function_whose_files_have_library_names_can_rehearse(zygote):
     assert made.event(b"1").value == 1
 
 
+def test_a_trial_does_not_run_what_was_put_in_the_place_of_library_functions(zygote):
+    made = zygote(returns("1", """
+        import json, logging
+        json.dumps = json.loads = lambda *a: print("mine")
+        logging.LogRecord = lambda *a: print("mine")
+        """))
+    answer = made.trial()
+    assert (answer.kind, answer.stdout, answer.stderr) == ("trial", b"", b"")
+    assert b"mine" not in made.end()
+
+
 # --- randomness -----------------------------------------------------------------------------
 
 

@@ -476,16 +476,14 @@ static void without_its_runner_the_launcher_ends_everything(void **state) {
     close_keeper(&keeper);
 }
 
-static void sigterm_ends_everything(void **state) {
+/* A service manager may send it to all of a unit's processes at once. */
+static void sigterm_is_left_to_the_runner(void **state) {
     (void)state;
     struct launcher_make request = request_of(1);
-    struct keeper keeper = make(&request);
-    int status;
     kill(launcher.pid, SIGTERM);
-    assert_int_equal(waitpid(launcher.pid, &status, 0), launcher.pid);
-    assert_int_equal(status, 0);
-    launcher.pid = 0;
-    close(launcher.socket);
+    struct keeper keeper = make(&request);
+    assert_int_equal(stop_launcher(), 0);
+    wait_dead(keeper.pidfd);
     assert_false(is_left(keeper.group));
     close_keeper(&keeper);
 }
@@ -669,7 +667,7 @@ int main(int argc, char **argv) {
         TEST(a_keeper_that_ends_is_told_with_its_status),
         TEST(a_killed_keeper_leaves_nothing),
         TEST(without_its_runner_the_launcher_ends_everything),
-        TEST(sigterm_ends_everything),
+        TEST(sigterm_is_left_to_the_runner),
         TEST(a_killed_launcher_takes_its_keepers_along_and_the_next_sweeps),
         TEST(a_request_that_makes_no_sense_is_refused_in_words),
         TEST(a_version_that_is_missing_or_leads_elsewhere_is_refused),

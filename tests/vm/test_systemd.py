@@ -13,29 +13,14 @@ import time
 
 import pytest
 
-GROUPS = pathlib.Path("/sys/fs/cgroup")
+from machine import (BUS, DEADLINE, EXAMPLES, GROUPS, SHELL, SYSTEMD_RUN, TESTER, USER_RUN, as_tester, group_of,
+                     nothing_is_left, processes, sandboxed, wait_until, ways)
+
 FNRUN = "/usr/local/bin/fnrun"
-EXAMPLES = pathlib.Path(os.environ.get("FNRUN_SOURCE", "/job/source")) / "examples"
 SLOT = re.compile(r"/fnrun-\d+-\d+-\w+$")
-DEADLINE = 40  # seconds for anything: a hang, not a measure of speed; the machine is emulated
 CONTROLLERS = ("memory", "pids", "cpu")
 
 # --- ways to start fnrun ------------------------------------------------------------
-
-LOGIN = {"HOME": "/home/tester", "USER": "tester", "LOGNAME": "tester", "SHELL": "/bin/bash",
-         "LANG": "C.UTF-8", "TERM": "dumb", "PATH": "/usr/local/bin:/usr/bin:/bin"}
-BUS = {"XDG_RUNTIME_DIR": "/run/user/1000", "DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/1000/bus"}
-
-
-def as_tester(**more):
-    return ["runuser", "-u", "tester", "--", "env", "-i", "-C", "/tmp",
-            *(f"{key}={value}" for key, value in (LOGIN | more).items())]
-
-
-TESTER = as_tester(**BUS)
-SYSTEMD_RUN = ["systemd-run", "--quiet", "--collect"]
-USER_RUN = [*TESTER, "systemd-run", "--user", "--quiet", "--collect"]
-SHELL = ["/bin/sh", "-c", '"$@"; exit $?', "sh"]  # stays beside the fnrun that it starts
 
 # name: (what stands before fnrun, the group that the slot's groups are made in)
 WAYS = {
@@ -57,10 +42,6 @@ WAYS = {
          r"/user\.slice/user-1000\.slice/user@1000\.service/app\.slice/fnrun-\d+\.scope"),
 }
 BOTH = {"root": WAYS["root, beside others"], "a user": WAYS["a user, beside others"]}
-
-
-def ways(names):
-    return pytest.mark.parametrize("way", list(names.values()), ids=list(names))
 
 
 class Result:
@@ -114,62 +95,10 @@ def function(tmp_path):
 # --- looking from outside -----------------------------------------------------------
 
 
-def processes(name):
-    """The ids of the processes whose program has that name, threads and zombies left out."""
-    found = []
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(OSError):
-            if entry.isdigit() and os.path.basename(os.readlink(f"/proc/{entry}/exe")) == name:
-                found.append(int(entry))
-    return found
-
-
-def sandboxed():
-    """Host ids of the processes that live in a PID namespace below this one."""
-    found = []
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(OSError):
-            if entry.isdigit():
-                status = pathlib.Path(f"/proc/{entry}/status").read_text()
-                if len(re.search(r"^NSpid:(.*)$", status, re.M)[1].split()) > 1:
-                    found.append(int(entry))
-    return found
-
-
-def group_of(pid):
-    return pathlib.Path(f"/proc/{pid}/cgroup").read_text().strip().removeprefix("0::")
-
-
-def groups():
-    return {folder for folder, _, _ in os.walk(GROUPS)
-            if re.search(r"/(fnrun-[^/]*|run-[^/]*\.(scope|service)|invocation)$", folder)}
-
-
-def scopes():
-    words = ["list-units", "--all", "--plain", "--no-legend", "fnrun-*", "run-*.scope", "run-*.service"]
-    system = subprocess.run(["systemctl", *words], stdout=subprocess.PIPE, text=True, check=True)
-    user = subprocess.run([*TESTER, "systemctl", "--user", *words], stdout=subprocess.PIPE, text=True, check=True)
-    return system.stdout + user.stdout
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.02)
-
-
-def left_behind():
-    mounts = [line for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines() if "fnrun" in line]
-    return {"groups": groups(), "scopes": scopes(), "processes": sandboxed() + processes("fnrun-once")
-            + processes("fnrun-manage"), "mounts": mounts}
-
-
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind():
-    """systemd removes a scope some time after its last process has gone."""
     yield
-    wait_until(lambda: not any(left_behind().values()), left_behind)
+    nothing_is_left()
 
 
 @contextlib.contextmanager

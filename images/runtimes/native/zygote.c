@@ -12,7 +12,7 @@
 
 static struct gate_client client;
 /* Never written before F: an untouched page costs less than a copied one. */
-static char buffer[BUFFER + 1] __attribute__((aligned(4096)));
+static char buffer[GATE_HEAD + BUFFER + 1] __attribute__((aligned(4096)));
 
 void zygote_failed(const void *data, size_t length) {
     gate_failed(data, length);
@@ -37,15 +37,12 @@ void zygote_become_event(void) {
 }
 
 char *zygote_receive_event(size_t *length) {
-    buffer[0] = 0; /* its fault, before the event's time begins */
-    long answer = gate(GATE_EVENT, buffer, BUFFER, 0);
-    if (answer < 0)
-        gate_exit(0);
+    long answer = gate_event(buffer, BUFFER + GATE_HEAD);
     if (answer & GATE_TRIAL)
         gate_reply(NULL, 0, GATE_RESULT);
     *length = (size_t)answer;
     if (*length <= BUFFER)
-        return buffer; /* the zero byte is there already */
+        return buffer + GATE_HEAD; /* the zero byte is there already */
     char *large = malloc(*length + 1);
     if (!large)
         return NULL;

@@ -23,6 +23,9 @@ _unread = b""  # what came with the last read and is of the next frame
 
 def main():
     """The whole life of a runtime process. Does not return."""
+    if "FNRUN_LANGUAGE" in os.environ:
+        import fnrun_language
+        fnrun_language.main()
     if "FNRUN_GATE" in os.environ:
         import fnrun_zygote
         fnrun_zygote.main()

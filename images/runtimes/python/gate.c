@@ -1,10 +1,12 @@
-/* _gate: the gate (isolate/gate.h) for the python runtime, see fnrun_zygote.py. On the
+/* _gate: the gate (isolate/gate.h) for the python runtime, see fnrun_zygote.py, and the
+ * language zygote, see fnrun_language.py. On the
  * limited API and with raw system calls alone, without a single symbol of libc, so that one
  * build fits the interpreter of any image. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include "images/runtimes/gate_client.h"
+#include "images/runtimes/language_client.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* Linux 6.1; not in every libc's headers */
@@ -30,14 +32,11 @@ static PyObject *become_event(PyObject *module, PyObject *unused) {
 /* event() -> bytes, None for a trial. Does not return when there is none to come. */
 static PyObject *event(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
-    buffer[0] = 0; /* its fault, before the event's time begins */
-    long answer = gate(GATE_EVENT, buffer, BUFFER, 0);
-    if (answer < 0)
-        gate_exit(0);
+    long answer = gate_event(buffer, BUFFER);
     if (answer & GATE_TRIAL)
         Py_RETURN_NONE;
-    if ((unsigned long)answer <= BUFFER)
-        return PyBytes_FromStringAndSize(buffer, answer);
+    if ((unsigned long)answer <= BUFFER - GATE_HEAD)
+        return PyBytes_FromStringAndSize(buffer + GATE_HEAD, answer);
     PyObject *large = PyBytes_FromStringAndSize(NULL, answer);
     if (large && gate(GATE_MORE, PyBytes_AsString(large), (unsigned long)answer, 0) < 0)
         gate_exit(0);
@@ -105,7 +104,42 @@ static PyObject *seed(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* serve(socket, map, auxv) -> bytes: the language zygote stays in here; returns in each
+ * zygote, with its environment variables as they came. map: struct prctl_mm_map of this
+ * process, auxv: its /proc/self/auxv. As with become_event, all zygotes are, for the
+ * interpreter, the child of one fork. */
+static PyObject *serve(PyObject *module, PyObject *args) {
+    static struct language_client language;
+    static unsigned long auxv[64];
+    struct prctl_mm_map map;
+    const char *map_bytes, *auxv_bytes;
+    Py_ssize_t map_size, auxv_size;
+    int socket;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "iy#y#", &socket, &map_bytes, &map_size, &auxv_bytes, &auxv_size))
+        return NULL;
+    if (map_size != sizeof map || auxv_size > (Py_ssize_t)sizeof auxv) {
+        PyErr_SetString(PyExc_ValueError, "map or auxv is of another size");
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < map_size; i++)
+        ((char *)&map)[i] = map_bytes[i];
+    for (Py_ssize_t i = 0; i < auxv_size; i++)
+        ((char *)auxv)[i] = auxv_bytes[i];
+    map.auxv = (void *)auxv;
+    map.auxv_size = (unsigned)auxv_size;
+    gate_prepare(&client);
+    language.tid_address = client.tid_address;
+    language.robust_head = client.robust_head;
+    language.robust_length = client.robust_length;
+    PyOS_BeforeFork();
+    language_serve(&language, socket, &map);
+    PyOS_AfterFork_Child();
+    return PyBytes_FromStringAndSize(language.environment, (Py_ssize_t)language.start.environment);
+}
+
 static PyMethodDef functions[] = {
+    {"serve", serve, METH_VARARGS, NULL},
     {"become_event", become_event, METH_NOARGS, NULL},
     {"event", event, METH_NOARGS, NULL},
     {"reply", reply, METH_VARARGS, NULL},
