@@ -136,10 +136,10 @@ static void tell_end(struct keeper *k, struct kslot *slot, bool oom) {
     if (oom && (slot->end == KEEPER_EXITED || slot->end == KEEPER_BROKEN))
         message.number = KEEPER_OOM;
     slot->reply_length = 0;
-    /* Whoever has the answer and does not wait for the numbers is not woken for them alone:
-     * they go with what becomes of the slot. */
+    /* Whoever has the answer is not woken for these alone: they go with what becomes of the
+     * slot. */
     slot->end_told = message;
-    if (slot->hurry || slot->end != KEEPER_ANSWERED)
+    if (slot->end != KEEPER_ANSWERED)
         keeper_tell_end(k, slot);
 }
 

@@ -184,6 +184,11 @@ static void take_reply(struct keeper *k, struct kslot *slot, const uint64_t *arg
     message.number = args[3] == GATE_ERROR ? GATE_ERROR : GATE_RESULT;
     message.length = args[2];
     message.ended = keeper_now();
+    if (slot->hurry) {
+        message.cpu_us = leaf_cpu_us(&slot->leaf) - slot->cpu_before;
+        message.peak = leaf_peak(&slot->leaf);
+        message.peak_exact = slot->leaf.peak_resets;
+    }
     keeper_end_event(slot, KEEPER_ANSWERED);
     keeper_tell(k, &message);
 }

@@ -46,8 +46,8 @@ enum keeper_op {
     KEEPER_WANT,          /* number: how many slots to hold from now on (0: none) */
     KEEPER_GIVE,          /* slot; three or four descriptors */
     KEEPER_EVENT,         /* slot; length: of the event in the memory (head lines included);
-                           * deadline: us, CLOCK_MONOTONIC; number: 1 when KEEPER_END shall come
-                           * as soon as it is known, not with the slot's next message; fork: one
+                           * deadline: us, CLOCK_MONOTONIC; number: 1 when the numbers so far
+                           * shall come with KEEPER_RESULT; fork: one
                            * descriptor, which becomes 1 and 2 of the process */
     KEEPER_CANCEL,        /* slot: kill its event (the client went away) */
     KEEPER_CLOSE,         /* slot, ahead: the answer is complete, end it (in `number` ms the
@@ -64,7 +64,7 @@ enum keeper_op {
     KEEPER_READY,   /* slot; number: 1 when it was used before; us: what building or cleaning
                      * took */
     KEEPER_RESULT,  /* slot; number: GATE_RESULT or GATE_ERROR; length: of the reply in the
-                     * memory; ended: us */
+                     * memory; ended: us; cpu_us, peak, peak_exact where they were asked for */
     KEEPER_END,     /* slot; number: enum keeper_end; status; cpu_us, peak, peak_exact, ended */
     KEEPER_RETIRED, /* slot; number: enum keeper_trace; text; status: of its last process (it may
                      * have been killed for this), or a negative errno: the program could not be

@@ -86,7 +86,7 @@ struct kslot {
     pid_t spawner;
     bool died_early; /* ahead: the program was reaped before its spawner had spoken */
     uint64_t reply_length;
-    bool hurry;                     /* the runner waits for the numbers */
+    bool hurry;                     /* the runner wants the numbers with the result */
     struct keeper_message end_told; /* op 0: none; KEEPER_END that goes with the next message */
 };
 

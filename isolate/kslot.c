@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "isolate/cleanup.h"
@@ -210,6 +211,16 @@ void kslot_ready(struct keeper *k, struct kslot *slot) {
 
 /* --- retiring --------------------------------------------------------------------------- */
 
+/* Kills it. What is not the keeper's child, an impostor, will not be reaped here: it is forgotten. */
+static void kill_process(pid_t *pid) {
+    siginfo_t info;
+    if (*pid <= 0)
+        return;
+    kill(*pid, SIGKILL);
+    if (waitid(P_PID, (id_t)*pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+        *pid = 0;
+}
+
 void kslot_retire(struct keeper *k, struct kslot *slot, int trace, const char *text) {
     if (slot->stage == SLOT_EMPTY || slot->stage == SLOT_LEAVING)
         return;
@@ -226,14 +237,10 @@ void kslot_retire(struct keeper *k, struct kslot *slot, int trace, const char *t
     slot->stage = SLOT_LEAVING;
     slot->deadline = slot->grace = 0;
     /* The copy first: it could fork. init takes its whole PID namespace along. */
-    if (slot->copy > 0)
-        kill(slot->copy, SIGKILL);
-    if (slot->process > 0)
-        kill(slot->process, SIGKILL);
-    if (slot->spawner > 0)
-        kill(slot->spawner, SIGKILL);
-    if (slot->init > 0)
-        kill(slot->init, SIGKILL);
+    kill_process(&slot->copy);
+    kill_process(&slot->process);
+    kill_process(&slot->spawner);
+    kill_process(&slot->init);
     close_all(slot);
     keeper_tell_end(k, slot);
     if (trial)

@@ -197,6 +197,7 @@ void zygote_give_up(struct keeper *k, const char *why) {
     snprintf(k->why_ahead, sizeof k->why_ahead, "%s", why);
     k->way = KEEPER_AHEAD;
     kill_zygote(&k->zygote, KEEPER_ANSWERED);
+    kill(-1, SIGKILL); /* what it left in the environment, too; no slot is in use */
     for (uint32_t i = 0; i <= k->config.slots; i++)
         kslot_retire(k, &k->slots[i], KEEPER_UNVERIFIED, why);
     zygote_is_up(k);

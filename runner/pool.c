@@ -229,7 +229,7 @@ void warm_answer(struct warm *slot) {
     pool_finish(slot->pool, slot->call, slot);
 }
 
-static void put_numbers(struct call *call, const struct keeper_message *end) {
+void warm_put_numbers(struct call *call, const struct keeper_message *end) {
     call->cpu_us = end->cpu_us;
     call->peak_memory = end->peak;
     call->peak_exact = end->peak_exact != 0;
@@ -241,7 +241,7 @@ void warm_settle(struct warm *slot, const struct keeper_message *end) {
     if (!call && !slot->recording)
         return;
     if (end) {
-        put_numbers(of, end);
+        warm_put_numbers(of, end);
         slot->peak = end->peak;
         uint64_t took = pool_now() - slot->since;
         pool->occupied_us = pool->occupied_us ? (pool->occupied_us * 7 + took) / 8 : took;

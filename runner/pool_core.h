@@ -187,6 +187,8 @@ void warm_take_call(struct warm *slot, struct call *call);
 /* Finds outcome and result of the slot's call. reader: what came, its payload is taken. */
 void warm_conclude(struct warm *slot, struct frame_reader *reader, int verdict, int status,
                    bool oom_killed);
+/* What an event cost, from the keeper's message. */
+void warm_put_numbers(struct call *call, const struct keeper_message *message);
 /* The answer is known: state ANSWERED; done is called, unless the call waits for its numbers. */
 void warm_answer(struct warm *slot);
 /* The keeper's numbers: what is still owed (done, events.ended) is told. NULL: none will come. */

@@ -82,6 +82,11 @@ static void take_result(struct warm *slot, const struct keeper_message *message)
     }
     warm_conclude(slot, &reader, OUTCOME_SUCCESS, 0, false);
     free(reader.payload.data);
+    if (slot->call->wants_usage) {
+        /* They came with the result: its process is stopped, and about to be killed. */
+        warm_put_numbers(slot->call, message);
+        slot->call->wants_usage = false;
+    }
     warm_answer(slot);
 }
 

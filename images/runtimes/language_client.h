@@ -3,13 +3,15 @@
  * gate_client.h: raw system calls, static storage, no libc.
  *
  *     L    forks the next E as soon as one has been taken, and does nothing else
- *     E    waits for a request, enters the environment's namespaces
- *     M    its child in there, which shares E's memory and stops it: forks Z and ends
+ *     E    copies ahead the pages that it will write, waits for a request, enters the
+ *          environment's namespaces, starts M and ends
+ *     M    is in there, starts Z and ends
  *     Z    becomes the zygote: the keeper's child
  *
- * E's fork is what takes time, and it is done before the request. E and M are outside the
- * function's control groups and gone before Z shows itself. None of L, E, M can be traced
- * or looked into by anybody in there: their memory belongs to the machine (not dumpable). */
+ * The three are one memory, which Z is left with: when a request comes nothing is copied any
+ * more. E and M are never in the function's control groups, and gone before Z shows itself.
+ * Until then nobody in there can trace or look into them: their memory is not dumpable, and
+ * belongs to the machine. */
 #ifndef FNRUN_LANGUAGE_CLIENT_H
 #define FNRUN_LANGUAGE_CLIENT_H
 
@@ -25,6 +27,12 @@
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV /* Linux 5.19 */
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
+#endif
+
+#if defined __x86_64__
+#define LANGUAGE_RSEQ 0x53053053 /* RSEQ_SIG, which libc registers with */
+#else
+#define LANGUAGE_RSEQ 0xd428bc00
 #endif
 
 #define LANGUAGE_FDS         16
@@ -50,6 +58,11 @@ enum language_exit {
 
 struct language_client {
     long tid_address, robust_head, robust_length;
+    const long *rseq_offset; /* libc's __rseq_offset, from the thread pointer, */
+    const int *rseq_size;    /* and __rseq_size; NULL, or 0 there: none is registered */
+    int socket;              /* to the launcher */
+    int line[2];             /* a pipe: E tells L that it is taken */
+    int gone[2];             /* a pipe whose end tells Z that E and M have let go of the memory */
     int fds[LANGUAGE_FDS], count;
     int namespaces, channel, tasks; /* how many namespaces; places in fds */
     struct language_start start;
@@ -73,8 +86,6 @@ static inline long language_clone(long flags, long tid_address) {
     return gate_syscall(__NR_clone, flags, 0, 0, 0, tid_address);
 #endif
 }
-
-#define LANGUAGE_FORK ((long)(CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | GATE_SIGCHLD))
 
 /* --- messages ----------------------------------------------------------------------------- */
 
@@ -168,18 +179,69 @@ static inline void language_enter(const struct language_client *client) {
                       gate_syscall(__NR_setns, client->fds[i], kinds[i], 0, 0, 0));
 }
 
-/* E becomes M's parent and ends; only Z returns. M runs on E's memory and stack while E is
- * stopped, and E needs nothing of it afterwards. */
+/* E starts M, M starts Z, both end; Z returns. All of them on one stack: from their clone
+ * on E and M use registers alone. M is L's child, as E is: nobody else would reap it. */
 __attribute__((noinline)) static void language_split(long tid_address) {
-    long child = language_clone(CLONE_VM | CLONE_VFORK | GATE_SIGCHLD, 0);
-    if (child == 0) {
-        child = language_clone(LANGUAGE_FORK, tid_address);
-        if (child == 0)
-            return;
-        gate_exit(child < 0 ? LANGUAGE_EXIT_FORK : 0);
-    }
-    gate_syscall(__NR_wait4, -1, 0, 0, 0, 0);
-    gate_exit(child < 0 ? LANGUAGE_EXIT_FORK : 0);
+    const long flags = CLONE_VM | CLONE_PARENT | GATE_SIGCHLD;
+    const long last_flags = CLONE_VM | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | GATE_SIGCHLD;
+    long result;
+#if defined __x86_64__
+    register long r10 __asm__("r10") = tid_address;
+    register long r8 __asm__("r8") = 0;
+    __asm__ volatile("mov %[clone], %%eax\n\t"
+                     "syscall\n\t"
+                     "test %%rax, %%rax\n\t"
+                     "js 2f\n\t"
+                     "jnz 1f\n\t"
+                     "mov %[last], %%rdi\n\t"
+                     "mov %[clone], %%eax\n\t"
+                     "syscall\n\t"
+                     "test %%rax, %%rax\n\t"
+                     "jz 2f\n\t"
+                     "1: mov %[exit], %%eax\n\t"
+                     "xor %%edi, %%edi\n\t"
+                     "syscall\n\t"
+                     "jmp 1b\n\t"
+                     "2:"
+                     : "=&a"(result)
+                     : [clone] "i"(__NR_clone), [exit] "i"(__NR_exit_group), "D"(flags), "S"(0L),
+                       "d"(0L), "r"(r10), "r"(r8), [last] "r"(last_flags)
+                     : "rcx", "r11", "memory", "cc");
+#else
+    register long x8 __asm__("x8") = __NR_clone;
+    register long x0 __asm__("x0") = flags;
+    register long x1 __asm__("x1") = 0;
+    register long x2 __asm__("x2") = 0;
+    register long x3 __asm__("x3") = 0;
+    register long x4 __asm__("x4") = tid_address;
+    __asm__ volatile("svc 0\n\t"
+                     "cmp x0, #0\n\t"
+                     "b.lt 2f\n\t"
+                     "b.gt 1f\n\t"
+                     "mov x0, %[last]\n\t"
+                     "svc 0\n\t"
+                     "cbz x0, 2f\n\t"
+                     "1: mov x8, %[exit]\n\t"
+                     "mov x0, #0\n\t"
+                     "svc 0\n\t"
+                     "b 1b\n\t"
+                     "2:"
+                     : "+r"(x0), "+r"(x8)
+                     : [exit] "i"(__NR_exit_group), "r"(x1), "r"(x2), "r"(x3),
+                       "r"(x4), [last] "r"(last_flags)
+                     : "memory", "cc");
+    result = x0;
+#endif
+    if (result < 0)
+        gate_exit(LANGUAGE_EXIT_FORK);
+}
+
+/* glibc's area for restartable sequences, which the kernel forgets with CLONE_VM. 32 bytes is
+ * what it registers, whatever it says it uses. */
+static inline void language_rseq(const struct language_client *client, int flags) {
+    if (client->rseq_offset && client->rseq_size && *client->rseq_size)
+        gate_syscall(__NR_rseq, (long)((char *)__builtin_thread_pointer() + *client->rseq_offset),
+                     32, flags, LANGUAGE_RSEQ, 0);
 }
 
 /* --- Z -----------------------------------------------------------------------------------------
@@ -221,7 +283,7 @@ static inline int language_is_kept(int capability) {
 
 /* The zygote's id and its four capabilities, as after the exec of an interpreter that the
  * keeper started: ambient, inheritable, and the bounding set no wider. */
-static inline void language_become_zygote(void) {
+static inline void language_take_ids(void) {
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {{0, 0, 0}, {0, 0, 0}};
     const long id = ENVIRONMENT_ZYGOTE_ID;
@@ -262,9 +324,14 @@ static inline int language_load_filter(struct language_client *client) {
                      (long)&program, 0, 0));
 }
 
-/* M's end makes Z the keeper's child, which the keeper looks for when it has the listener. */
-static inline void language_wait_for_keeper(void) {
+/* E and M have let go of the memory: it is charged to Z's group from now on, and is Z's to
+ * show. M's end makes Z the keeper's child, which the keeper looks for with the listener. */
+static inline void language_wait_alone(const struct language_client *client) {
     const struct { long seconds, nanoseconds; } step = {0, 20000};
+    char byte;
+    gate_syscall(__NR_close, client->gone[1], 0, 0, 0, 0);
+    while (gate_syscall(__NR_read, client->gone[0], (long)&byte, 1, 0, 0) != 0)
+        ;
     while (gate_syscall(__NR_getppid, 0, 0, 0, 0, 0) != 1)
         gate_syscall(__NR_nanosleep, (long)&step, 0, 0, 0, 0);
 }
@@ -287,6 +354,8 @@ static inline void language_show(struct language_client *client, struct prctl_mm
 /* In order. After this the process is under the filter, and trusted no longer once it loads
  * the function. */
 static inline void language_settle(struct language_client *client, struct prctl_mm_map *map) {
+    language_wait_alone(client);
+    language_rseq(client, 0);
     for (int i = client->tasks; i < client->count; i++)
         if (gate_syscall(__NR_write, client->fds[i], (long)"0", 1, 0, 0) != 1)
             gate_exit(LANGUAGE_EXIT_GROUPS);
@@ -294,14 +363,13 @@ static inline void language_settle(struct language_client *client, struct prctl_
     int log = language_read_start(client);
     language_standard(log);
     LANGUAGE_MUST(LANGUAGE_EXIT_FOLDER, gate_syscall(__NR_chdir, (long)"/var/task", 0, 0, 0, 0));
-    language_become_zygote();
+    language_take_ids();
     language_limit(7 /* RLIMIT_NOFILE */, client->start.open_files);
     language_limit(6 /* RLIMIT_NPROC */, client->start.processes);
     language_show(client, map);
     int listener = language_load_filter(client);
     gate_syscall(__NR_set_robust_list, client->robust_head, client->robust_length, 0, 0, 0);
     gate_syscall(__NR_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
-    language_wait_for_keeper();
     language_send_listener(client->fds[client->channel], listener);
     gate_syscall(__NR_close_range, 3, ~0u, 0, 0, 0);
 }
@@ -309,39 +377,51 @@ static inline void language_settle(struct language_client *client, struct prctl_
 /* --- L -------------------------------------------------------------------------------------------
  */
 
-/* The life of L. Returns in each Z, and only there. socket: the launcher's, the one
- * descriptor above 2. */
-static inline void language_serve(struct language_client *client, int socket,
-                                  struct prctl_mm_map *map) {
-    char byte = LANGUAGE_READY;
-    int line[2];
+/* The life of L. Returns in each E, and only there; 1: a request is waiting already. socket:
+ * the launcher's, the one descriptor above 2. */
+static inline int language_serve(struct language_client *client) {
+    struct {
+        int fd;
+        short events, revents;
+    } asked = {client->socket, 1 /* POLLIN */, 0};
+    const struct { long seconds, nanoseconds; } now = {0, 0};
+    char byte;
     gate_syscall(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
     language_signals(LANGUAGE_IGNORE, LANGUAGE_IGNORE);
-    for (int told = 0;; told = 1) {
-        if (gate_syscall(__NR_pipe2, (long)line, 02000000 /* O_CLOEXEC */, 0, 0, 0) < 0)
+    for (;;) {
+        if (gate_syscall(__NR_pipe2, (long)client->line, 02000000 /* O_CLOEXEC */, 0, 0, 0) < 0)
             gate_exit(1);
-        long child = language_clone(LANGUAGE_FORK, client->tid_address);
+        long child = language_clone(CLONE_CHILD_SETTID | GATE_SIGCHLD, client->tid_address);
         if (child < 0)
             gate_exit(1);
         if (child == 0)
             break;
-        gate_syscall(__NR_close, line[1], 0, 0, 0, 0);
-        if (!told)
-            gate_syscall(__NR_write, socket, (long)&byte, 1, 0, 0);
+        gate_syscall(__NR_close, client->line[1], 0, 0, 0, 0);
         /* Nothing: it died before it was asked, with the launcher or for want of memory. */
-        if (gate_syscall(__NR_read, line[0], (long)&byte, 1, 0, 0) != 1)
+        if (gate_syscall(__NR_read, client->line[0], (long)&byte, 1, 0, 0) != 1)
             gate_exit(1);
-        gate_syscall(__NR_close, line[0], 0, 0, 0, 0);
+        gate_syscall(__NR_close, client->line[0], 0, 0, 0, 0);
     }
     gate_syscall(__NR_prctl, PR_SET_PDEATHSIG, 9, 0, 0, 0);
-    language_wait(client, socket);
+    gate_syscall(__NR_set_robust_list, client->robust_head, client->robust_length, 0, 0, 0);
+    return gate_syscall(__NR_ppoll, (long)&asked, 1, (long)&now, 0, 0) > 0;
+}
+
+/* E, once it is ready. Returns in Z, and only there. */
+static inline void language_become_zygote(struct language_client *client,
+                                          struct prctl_mm_map *map) {
+    char byte = LANGUAGE_READY;
+    gate_syscall(__NR_write, client->socket, (long)&byte, 1, 0, 0);
+    language_wait(client, client->socket);
     /* Nobody in there may have these. */
-    gate_syscall(__NR_close, socket, 0, 0, 0, 0);
+    gate_syscall(__NR_close, client->socket, 0, 0, 0, 0);
+    gate_syscall(__NR_write, client->line[1], (long)&byte, 1, 0, 0);
+    gate_syscall(__NR_close, client->line[0], 0, 0, 0, 0);
+    gate_syscall(__NR_close, client->line[1], 0, 0, 0, 0);
     language_enter(client);
-    language_signals(LANGUAGE_DEFAULT, LANGUAGE_IGNORE);
-    gate_syscall(__NR_write, line[1], (long)&byte, 1, 0, 0);
-    gate_syscall(__NR_close, line[0], 0, 0, 0, 0);
-    gate_syscall(__NR_close, line[1], 0, 0, 0, 0);
+    LANGUAGE_MUST(LANGUAGE_EXIT_FORK,
+                  gate_syscall(__NR_pipe2, (long)client->gone, 02000000 /* O_CLOEXEC */, 0, 0, 0));
+    language_rseq(client, 1 /* RSEQ_FLAG_UNREGISTER */);
     language_split(client->tid_address);
     language_settle(client, map);
 }

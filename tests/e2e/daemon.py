@@ -231,7 +231,7 @@ class Daemon:
             status = self.stop()
             assert status == 0, f"exit {status}: {self.said()}"
             assert not self.socket.exists(), "its socket is still there"
-            assert not [group for group in left if group.exists()], "its control groups are still there"
+            assert not still_there(left), "its control groups are still there"
 
     def destroy(self):
         if self.is_alive():
@@ -312,14 +312,15 @@ class Daemon:
         return Parts(self.process.pid)
 
     def groups(self):
-        """The control groups of everything below it but the launcher's own."""
+        """The control groups of everything below it but the launcher's own: paths with their
+        inodes, since a name may be taken by somebody else's daemon."""
         found = set()
         for pid in outside.descendants(self.process.pid):
             for controller in ("memory", "pids", "cpu"):
                 with contextlib.suppress(OSError, AssertionError):
                     group = outside.group_of(pid, controller)[0]
                     if any(part.startswith("fnrun-") for part in group.parts):
-                        found.add(group)
+                        found.add((group, group.stat().st_ino))
         return found
 
 
@@ -398,6 +399,16 @@ def running_daemon(settings="", **more):
         raise
     finally:
         made.destroy()
+
+
+def still_there(groups):
+    """Of such groups those that are."""
+    found = set()
+    for path, inode in groups:
+        with contextlib.suppress(OSError):
+            if path.stat().st_ino == inode:
+                found.add((path, inode))
+    return found
 
 
 def namespaces(pids):

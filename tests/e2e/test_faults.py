@@ -8,7 +8,7 @@ import signal
 
 import outside
 import pytest
-from daemon import eventually, namespaces, pack
+from daemon import eventually, namespaces, pack, still_there
 from harness import needs_node
 
 SLEEPY = "import time\ndef handler(event, context):\n    time.sleep(event.get('sleep', 0))\n    return event['n']\n"
@@ -96,7 +96,7 @@ def test_a_call_in_flight_when_its_environment_dies_is_told_so_at_once(daemon, p
     eventually(lambda: not [pid for pid in parts.zygotes + parts.copies + parts.functions + parts.inits if outside.stat_of(pid)],
                "the end of its processes")
     assert daemon.invoke("f", {"n": 2}).result() == 2
-    eventually(lambda: not [group for group in before if group.exists()] or daemon.groups() & before, "the end of its groups")
+    eventually(lambda: not still_there(before), "the end of its groups")
 
 
 def sleepers(daemon):
@@ -183,7 +183,7 @@ def test_with_fnrund_killed_everything_dies_and_the_next_start_serves(daemon, id
     daemon.start()
     assert daemon.invoke("f", {"n": 5}).result() == 5
     assert daemon.invoke("g").result() == 7
-    eventually(lambda: not [group for group in groups - daemon.groups() if group.exists()], "the end of the old groups")
+    eventually(lambda: not still_there(groups), "the end of the old groups")
 
 
 def test_killed_in_the_middle_of_deployments_the_old_or_the_new_version_is_whole(daemon):

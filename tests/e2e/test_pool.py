@@ -8,7 +8,7 @@ import tempfile
 import time
 
 import pytest
-from daemon import eventually, running_daemon
+from daemon import eventually, running_daemon, still_there
 from harness import SOURCE, needs_node
 
 SLEEPY = "import time\ndef handler(event, context):\n    time.sleep(event['sleep'])\n    return 'slept'\n"
@@ -178,7 +178,7 @@ def test_an_idle_function_scales_to_zero_and_the_next_call_starts_it_again(daemo
     groups = daemon.groups()
     eventually(lambda: not daemon.show("idle")["up"], "its leaving")
     eventually(lambda: not (parts := daemon.parts()).keepers + parts.functions, "the end of its processes")
-    eventually(lambda: not [group for group in groups if group.exists()], "the end of its control groups")
+    eventually(lambda: not still_there(groups), "the end of its control groups")
     answer = daemon.invoke("idle", 2)
     assert answer.result() == 2
     assert daemon.usage_of("idle", answer.id)["cold"] is True

@@ -279,13 +279,26 @@ static void keeper_comes_up(uint32_t way) {
     assert_true(await_want() >= 1);
 }
 
-/* Up, with slot 0 ready; its descriptors stay in `given`. */
+/* What was said of a slot has been heard: there is a ready one, or an event for it. */
+static void await_ready(void) {
+    struct pollfd said_something = {.fd = keeper.socket, .events = POLLIN};
+    struct pool_stats stats;
+    uint64_t end = pool_now() + PATIENCE_MS * 1000;
+    for (;;) {
+        pool_read_stats(pool, &stats);
+        if (stats.ready || poll(&said_something, 1, 0) == 1)
+            return;
+        assert_true(pool_now() < end);
+        turn();
+    }
+}
+
+/* Up, with slot 0 ready. */
 static void environment_comes_up(void) {
     await_make();
     keeper_comes_up(KEEPER_FORK);
     keeper_says_op(KEEPER_READY, 0, 0);
-    await_message(KEEPER_GIVE, 0);
-    assert_int_equal(given_count, 3);
+    await_ready();
 }
 
 static void keeper_replies(uint32_t slot, const char *text, uint32_t kind) {
@@ -371,7 +384,7 @@ static void a_call_starts_the_environment_and_is_answered_from_shared_memory(voi
     assert_int_equal(ended_count, 0);
     keeper_ends(0, KEEPER_ANSWERED, SIGKILL);
     keeper_says_op(KEEPER_READY, 0, 1);
-    await_message(KEEPER_GIVE, 0);
+    await_ready();
     assert_int_equal(ended_count, 1);
     assert_string_equal(ended_call.request_id, call.call.request_id);
     assert_int_equal(ended_call.cpu_us, 77);
@@ -393,19 +406,19 @@ static void what_an_event_prints_is_its_own_log(void **state) {
     make_pool();
     submit(&first, "1");
     environment_comes_up();
-    assert_int_equal(write(given[1], "one\n", 4), 4);
-    assert_int_equal(write(given[2], "err", 3), 3);
     await_message(KEEPER_EVENT, 0);
+    assert_int_equal(given_count, 1);
+    assert_int_equal(write(given[0], "one\nerr", 7), 7);
     keeper_replies(0, "1", GATE_RESULT);
     await(&first.done);
     expect_log(&first, "one\nerr\n");
     expect_result(&first, OUTCOME_SUCCESS, "1");
     keeper_ends(0, KEEPER_ANSWERED, SIGKILL);
     keeper_says_op(KEEPER_READY, 0, 1);
-    await_message(KEEPER_GIVE, 0);
-    assert_int_equal(write(given[1], "two\n", 4), 4);
+    await_ready();
     submit(&second, "2");
     await_message(KEEPER_EVENT, 0);
+    assert_int_equal(write(given[0], "two\n", 4), 4);
     keeper_replies(0, "2", GATE_RESULT);
     await(&second.done);
     expect_log(&second, "two\n");
@@ -421,9 +434,9 @@ static void a_flood_of_log_is_cut_and_stops_nobody(void **state) {
     make_pool();
     submit(&call, "1");
     environment_comes_up();
-    int out = given[1];
-    given[1] = -EBADF;
     await_message(KEEPER_EVENT, 0);
+    int out = given[0];
+    given[0] = -EBADF;
     memset(line, 'x', sizeof line);
     assert_return_code(fcntl(out, F_SETFL, O_NONBLOCK), 0);
     /* More than limit and pipe hold: it is read while the call runs. */
@@ -455,16 +468,25 @@ static void a_call_that_wants_its_numbers_is_answered_with_them(void **state) {
     assert_int_equal(pool_submit(pool, &call.call), 0);
     environment_comes_up();
     await_message(KEEPER_EVENT, 0);
-    keeper_replies(0, "1", GATE_RESULT);
-    turn();
-    settle();
-    assert_false(call.done);
-    keeper_ends(0, KEEPER_ANSWERED, SIGKILL);
+    assert_int_equal(said.number, 1);
+    memcpy(event_of(0) + keeper.config.event_size, "1", 1);
+    keeper_says((struct keeper_message){.op = KEEPER_RESULT,
+                                        .length = 1,
+                                        .ended = pool_now(),
+                                        .cpu_us = 55,
+                                        .peak = 4096,
+                                        .peak_exact = 1});
     await(&call.done);
-    assert_int_equal(call.call.cpu_us, 77);
+    assert_int_equal(call.call.cpu_us, 55);
+    assert_int_equal(call.call.peak_memory, 4096);
     assert_true(call.call.peak_exact);
-    assert_int_equal(ended_count, 1);
     expect_result(&call, OUTCOME_SUCCESS, "1");
+    assert_int_equal(ended_count, 0);
+    keeper_ends(0, KEEPER_ANSWERED, SIGKILL);
+    keeper_says_op(KEEPER_READY, 0, 1);
+    await_ready();
+    assert_int_equal(ended_count, 1);
+    assert_int_equal(ended_call.cpu_us, 77);
 }
 
 static void ends_without_an_answer_have_the_words_of_one_shot_calls(void **state) {
@@ -487,7 +509,7 @@ static void ends_without_an_answer_have_the_words_of_one_shot_calls(void **state
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         if (i) {
             keeper_says_op(KEEPER_READY, 0, 1);
-            await_message(KEEPER_GIVE, 0);
+            await_ready();
             submit(&call, "1");
         }
         await_message(KEEPER_EVENT, 0);
@@ -510,7 +532,7 @@ static void an_error_and_a_result_that_is_no_json_are_told_apart(void **state) {
     expect_result(&call, OUTCOME_UNHANDLED, "{\"errorType\":\"E\"}");
     keeper_ends(0, KEEPER_ANSWERED, SIGKILL);
     keeper_says_op(KEEPER_READY, 0, 1);
-    await_message(KEEPER_GIVE, 0);
+    await_ready();
     submit(&call, "1");
     await_message(KEEPER_EVENT, 0);
     keeper_replies(0, "{oops", GATE_RESULT);
@@ -534,7 +556,7 @@ static void pages_of_a_large_event_are_given_back(void **state) {
     expect_result(&call, OUTCOME_SUCCESS, "1");
     keeper_ends(0, KEEPER_ANSWERED, SIGKILL);
     keeper_says_op(KEEPER_READY, 0, 1);
-    await_message(KEEPER_GIVE, 0);
+    await_ready();
     assert_return_code(fstat(keeper.memory_fd, &st), 0);
     assert_int_equal(st.st_blocks, 0);
     free(event);
@@ -571,7 +593,7 @@ static void calls_wait_for_a_slot_in_their_order(void **state) {
         expect_result(&calls[i], OUTCOME_SUCCESS, "1");
         keeper_ends(0, KEEPER_ANSWERED, SIGKILL);
         keeper_says_op(KEEPER_READY, 0, 1);
-        await_message(KEEPER_GIVE, 0);
+        await_ready();
     }
 }
 
@@ -648,7 +670,7 @@ static void a_call_in_a_slot_that_is_taken_away_first_goes_to_another(void **sta
     await_message(KEEPER_EVENT, 0);
     keeper_says_op(KEEPER_RETIRED, 0, KEEPER_UNWANTED);
     keeper_says_op(KEEPER_READY, 1, 0);
-    await_message(KEEPER_GIVE, 1);
+    await_ready();
     await_message(KEEPER_EVENT, 1);
     keeper_replies(1, "1", GATE_RESULT);
     expect_result(&call, OUTCOME_SUCCESS, "1");
@@ -924,7 +946,7 @@ static void a_drained_pool_finishes_its_calls_and_goes(void **state) {
     expect_result(&running, OUTCOME_SUCCESS, "1");
     keeper_ends(0, KEEPER_ANSWERED, SIGKILL);
     keeper_says_op(KEEPER_READY, 0, 1);
-    await_message(KEEPER_GIVE, 0);
+    await_ready();
     await_message(KEEPER_EVENT, 0);
     assert_false(was_drained);
     keeper_replies(0, "2", GATE_RESULT);
@@ -968,7 +990,7 @@ static void provisioned_slots_stay_and_come_back(void **state) {
     keeper_says_op(KEEPER_UP, 0, KEEPER_FORK);
     assert_int_equal(await_want(), 3);
     keeper_says_op(KEEPER_READY, 0, 0);
-    await_message(KEEPER_GIVE, 0);
+    await_ready();
     assert_false(is_asked());
     keeper_drop();
     await_end();
@@ -988,7 +1010,7 @@ static void slots_grow_with_the_load_and_shrink_after_it(void **state) {
     assert_int_equal(await_want(), 4); /* never more than concurrency */
     for (int i = 0; i < 6; i++) {
         keeper_says_op(KEEPER_READY, 0, i > 0);
-        await_message(KEEPER_GIVE, 0);
+        await_ready();
         await_message(KEEPER_EVENT, 0);
         keeper_replies(0, "1", GATE_RESULT);
         expect_result(&calls[i], OUTCOME_SUCCESS, "1");
@@ -1090,7 +1112,7 @@ static void a_done_may_submit_and_even_kill(void **state) {
     expect_result(&call, OUTCOME_SUCCESS, "1");
     keeper_ends(0, KEEPER_ANSWERED, SIGKILL);
     keeper_says_op(KEEPER_READY, 0, 1);
-    await_message(KEEPER_GIVE, 0);
+    await_ready();
     await_message(KEEPER_EVENT, 0);
     another.call.done = kill_all;
     call_make(&call, "3");
@@ -1338,8 +1360,11 @@ static void an_exec_that_ends_before_its_event_is_timed_is_answered_all_the_same
     await_message(KEEPER_GIVE, 0);
     assert_int_equal(write(given[1], "[2]", 3), 3);
     drop_given();
-    keeper_says_op(KEEPER_RETIRED, 0, KEEPER_TRACE_DIED);
+    keeper_says_op(KEEPER_READY, 0, 0);
+    keeper_ends(0, KEEPER_EXITED, 0);
     expect_result(&call, OUTCOME_SUCCESS, "[2]");
+    await_message(KEEPER_EVENT, 0);
+    keeper_says_op(KEEPER_RETIRED, 0, KEEPER_USED_ONCE);
     submit(&call, "{}");
     keeper_says_op(KEEPER_NEEDS, 0, 0);
     await_message(KEEPER_GIVE, 0);

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from machine import (BUS, DEADLINE, EXAMPLES, GROUPS, SHELL, SYSTEMD_RUN, TESTER, USER_RUN, as_tester, group_of,
+from machine import (DEADLINE, EXAMPLES, GROUPS, SHELL, SYSTEMD_RUN, TESTER, USER_RUN, as_tester, group_of,
                      nothing_is_left, processes, sandboxed, wait_until, ways)
 
 FNRUN = "/usr/local/bin/fnrun"

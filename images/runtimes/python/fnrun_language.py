@@ -39,8 +39,14 @@ def main():
     for name in _library.split():
         __import__(name)
     taken = {name.partition(".")[0] for name in sys.modules if name not in _before}
+    _rehearse()
     _rest()
-    environment = _gate.serve(_socket, _memory_map(), _read("/proc/self/auxv"))
+    address_of = sys.modules["fnrun_renew"].address_of
+    asked = _gate.serve(_socket, address_of(None, "__rseq_offset"), address_of(None, "__rseq_size"))
+
+    if not asked:
+        _warm_up()
+    environment = _gate.become_zygote(_memory_map(), _read("/proc/self/auxv"))
 
     _take_environment(environment)
     if _is_other(taken):
@@ -50,6 +56,35 @@ def main():
     sys.modules["threading"].main_thread()._set_native_id()
     _open_streams()
     fnrun_zygote.main()
+
+
+def _rehearse():
+    """Once for all functions: code settles how it is run. A function's own set-up is not
+    anticipated, so the log's is taken back."""
+    logging, own = sys.modules["logging"], sys.modules["fnrun_logging"]
+    own.set_up(logging)
+    for _ in range(fnrun_zygote._rehearsals):
+        _rehearse_once()
+    logging.getLogger().handlers.clear()
+    own._rehearsal = None
+    fnrun_zygote._rehearsals = 1
+
+
+def _rehearse_once():
+    for hook in fnrun_zygote._library_hooks():
+        hook()
+    fnrun_zygote._rehearse()
+
+
+def _warm_up():
+    """While nobody waits: what a zygote will do next, so that the pages it will write are
+    this process's own by then."""
+    sys.modules["fnrun_renew"].prepare()
+    _rehearse_once()
+    _take_environment(b"FNRUN_LANGUAGE=1")
+    _open_streams()
+    del sys.modules["fnrun_settle"]
+    own_module("fnrun_settle")
 
 
 def _rest():

@@ -104,19 +104,40 @@ static PyObject *seed(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-/* serve(socket, map, auxv) -> bytes: the language zygote stays in here; returns in each
- * zygote, with its environment variables as they came. map: struct prctl_mm_map of this
- * process, auxv: its /proc/self/auxv. As with become_event, all zygotes are, for the
- * interpreter, the child of one fork. */
+static struct language_client language;
+
+/* serve(socket, rseq_offset, rseq_size), the addresses of libc's two or 0 -> whether a request is
+ * there already: the language zygote stays in here; returns in each of its children that will
+ * become a zygote. For the interpreter all of them are the child of one fork, as with become_event.
+ */
 static PyObject *serve(PyObject *module, PyObject *args) {
-    static struct language_client language;
+    unsigned long long offset, size;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "iKK", &language.socket, &offset, &size))
+        return NULL;
+    language.rseq_offset = (const long *)(unsigned long)offset;
+    language.rseq_size = (const int *)(unsigned long)size;
+    gate_prepare(&client);
+    language.tid_address = client.tid_address;
+    language.robust_head = client.robust_head;
+    language.robust_length = client.robust_length;
+    PyOS_BeforeFork();
+    int asked = language_serve(&language);
+    PyOS_AfterFork_Child();
+    return PyBool_FromLong(asked);
+}
+
+/* become_zygote(map, auxv) -> bytes: such a child waits in here for its request; returns as a
+ * zygote with its environment variables as they came. map: struct prctl_mm_map of this
+ * process, auxv: its /proc/self/auxv. To the interpreter it is the same process, with
+ * another number. */
+static PyObject *become_zygote(PyObject *module, PyObject *args) {
     static unsigned long auxv[64];
     struct prctl_mm_map map;
     const char *map_bytes, *auxv_bytes;
     Py_ssize_t map_size, auxv_size;
-    int socket;
     (void)module;
-    if (!PyArg_ParseTuple(args, "iy#y#", &socket, &map_bytes, &map_size, &auxv_bytes, &auxv_size))
+    if (!PyArg_ParseTuple(args, "y#y#", &map_bytes, &map_size, &auxv_bytes, &auxv_size))
         return NULL;
     if (map_size != sizeof map || auxv_size > (Py_ssize_t)sizeof auxv) {
         PyErr_SetString(PyExc_ValueError, "map or auxv is of another size");
@@ -128,18 +149,13 @@ static PyObject *serve(PyObject *module, PyObject *args) {
         ((char *)auxv)[i] = auxv_bytes[i];
     map.auxv = (void *)auxv;
     map.auxv_size = (unsigned)auxv_size;
-    gate_prepare(&client);
-    language.tid_address = client.tid_address;
-    language.robust_head = client.robust_head;
-    language.robust_length = client.robust_length;
-    PyOS_BeforeFork();
-    language_serve(&language, socket, &map);
-    PyOS_AfterFork_Child();
+    language_become_zygote(&language, &map);
     return PyBytes_FromStringAndSize(language.environment, (Py_ssize_t)language.start.environment);
 }
 
 static PyMethodDef functions[] = {
     {"serve", serve, METH_VARARGS, NULL},
+    {"become_zygote", become_zygote, METH_VARARGS, NULL},
     {"become_event", become_event, METH_NOARGS, NULL},
     {"event", event, METH_NOARGS, NULL},
     {"reply", reply, METH_VARARGS, NULL},

@@ -191,7 +191,7 @@ static int joins(int index) {
     return !is(name);
 }
 
-static void join(long answer) {
+static void join(void) {
     static const int kinds[GATE_NAMESPACES] = {CLONE_NEWPID, CLONE_NEWNS,     CLONE_NEWIPC,
                                                CLONE_NEWUTS, CLONE_NEWCGROUP, CLONE_NEWNET};
     if (is("a thread in the copy"))
@@ -261,7 +261,7 @@ static void clone_otherwise(void) {
              0, tid, 0);
         TELL("signal", __NR_clone, (GATE_CLONE_FLAGS & ~0xffL) | SIGUSR1, 0, 0, tid, 0);
         TELL("user", __NR_clone, plain | CLONE_NEWUSER, 0, 0, tid, 0);
-        TELL("pid", __NR_clone, plain | CLONE_NEWPID, 0, 0, tid, 0);
+        TELL("newpid", __NR_clone, plain | CLONE_NEWPID, 0, 0, tid, 0);
         TELL("pidfd", __NR_clone, plain | CLONE_PIDFD, 0, buffer, tid, 0);
         TELL("clone3", __NR_clone3, buffer, 88, 0, 0, 0);
     } else if (is("F is the copy's own child")) {
@@ -313,6 +313,7 @@ static void give_up(void) {
 static void attack_all(pid_t own) {
     const struct rlimit few = {0, 0};
     int killed = 0, reniced = 0, limited = 0;
+    notes[0] = 0;
     for (pid_t pid = 1; pid < 32768; pid++) {
         if (pid == own || pid == getpid())
             continue;
@@ -354,7 +355,7 @@ static void lie_between(pid_t child) {
 __attribute__((noreturn)) static void be_copy(long answer) {
     if (is("impostor of the copy"))
         thread(NULL);
-    join(answer);
+    join();
     take_ids(answer);
     enter();
     lie_before_the_freeze();
@@ -431,6 +432,8 @@ static void lie_after_the_clone(pid_t copy, pid_t helper) {
         waitpid(helper, NULL, 0);
         kill(copy, SIGKILL);
         wait_until_gone(copy);
+    } else if (is("a thread in the copy")) {
+        wait_until_gone(copy); /* it counts among the zygote's processes */
     } else if (helper > 0) {
         wait_until_gone(copy);
         kill(helper, SIGKILL);
