@@ -27,6 +27,10 @@ enum cgroup_controller {
 #define CGROUP_WAYS_OUT                                                                            \
     "sudo fnrun ...; systemd-run --user --scope -p Delegate=yes fnrun ...; a delegated group "     \
     "with --cgroup PATH; or --limits=rlimit to run without control groups"
+/* The same for the daemon. */
+#define CGROUP_DAEMON_WAYS_OUT                                                                     \
+    "start fnrund as root; by its systemd unit; with systemd-run --user --scope -p "               \
+    "Delegate=yes fnrund; or name a delegated group in fnrun.ini"
 
 struct cgroup_limits {
     uint64_t memory;    /* bytes, swap included */

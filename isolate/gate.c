@@ -70,6 +70,7 @@ static void look_for_lost(struct keeper *k, struct kslot *slot) {
 void gate_find_lost(struct keeper *k) {
     for (uint32_t i = 0; i <= k->config.slots; i++)
         look_for_lost(k, &k->slots[i]);
+    zygote_find_lost(k);
 }
 
 static void copy_enters(struct keeper *k, struct kslot *slot, uint64_t id, const uint64_t *args) {

@@ -189,9 +189,11 @@ static void set_up(struct keeper *k) {
     k->poll = epoll_create1(EPOLL_CLOEXEC);
     if (k->null < 0 || k->poll < 0)
         keeper_fail(k, "the keeper's descriptors: %s", strerror(errno));
-    /* The first process moves what PID 1 may move only from within. */
-    if (k->group >= 0 &&
-        (unshare(CLONE_NEWCGROUP) < 0 || leaf_prepare(k->group, text, sizeof text) < 0))
+    /* While it stands in the environment's group: the namespace is rooted there, and processes
+     * can be moved only between groups below its root. */
+    if (k->group >= 0 && unshare(CLONE_NEWCGROUP) < 0)
+        keeper_fail(k, "the environment's cgroup namespace: %s", strerror(errno));
+    if (k->group >= 0 && leaf_prepare(k->group, text, sizeof text) < 0)
         keeper_fail(k, "%s", text);
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
         keeper_fail(k, "mounting the environment's /proc: %s", strerror(errno));
@@ -458,9 +460,18 @@ static int wait_for_events(struct keeper *k, struct epoll_event *events, int roo
     return count < 0 ? 0 : (int)count;
 }
 
-static void dispatch(struct keeper *k, uint64_t tag) {
+/* All that were under the filter are gone: nobody will ask any more, the listener stays ready for
+ * ever, and to receive from it would block (before Linux 6.11). */
+static void leave_listener(struct keeper *k) {
+    epoll_ctl(k->poll, EPOLL_CTL_DEL, k->listener, NULL);
+}
+
+static void dispatch(struct keeper *k, const struct epoll_event *event) {
+    uint64_t tag = event->data.u64;
     if (tag == TAG_RUNNER)
         from_runner(k);
+    else if (tag == TAG_LISTENER && !(event->events & EPOLLIN))
+        leave_listener(k);
     else if (tag == TAG_LISTENER)
         gate_handle(k);
     else if (tag == TAG_SIGNALS)
@@ -486,6 +497,6 @@ int keeper_run(void) {
         int count = wait_for_events(&keeper, events, 32);
         keep_time(&keeper);
         for (int i = 0; i < count; i++)
-            dispatch(&keeper, events[i].data.u64);
+            dispatch(&keeper, &events[i]);
     }
 }

@@ -203,6 +203,8 @@ void zygote_is_up(struct keeper *k);
 /* It cannot be forked: everything is started ahead from now on. */
 void zygote_give_up(struct keeper *k, const char *why);
 void zygote_overdue(struct keeper *k);
+/* At its gate again: was the copy made that it was asked for, and does it live? */
+void zygote_find_lost(struct keeper *k);
 /* Its gate is free and a slot waits: asks it for a copy. */
 void zygote_serve(struct keeper *k);
 
@@ -212,8 +214,8 @@ pid_t language_start(struct keeper *k, int last_pid);
 
 /* --- notifications (gate.c) --- */
 void gate_handle(struct keeper *k);
-/* Some child of the keeper's, unknown by number, has ended: it may have been the process of a
- * slot on its way to its gate. */
+/* Some child of the keeper's, unknown by number, has ended: it may have been the copy or the
+ * process of a slot before it was heard of. */
 void gate_find_lost(struct keeper *k);
 /* Answers; continue_: the kernel goes on with the call itself. */
 int gate_answer(struct keeper *k, uint64_t id, int64_t value, int error, bool continue_);

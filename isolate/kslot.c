@@ -211,7 +211,8 @@ void kslot_ready(struct keeper *k, struct kslot *slot) {
 
 /* --- retiring --------------------------------------------------------------------------- */
 
-/* Kills it. What is not the keeper's child, an impostor, will not be reaped here: it is forgotten. */
+/* Kills it. What is not the keeper's child, an impostor, will not be reaped here: it is forgotten.
+ */
 static void kill_process(pid_t *pid) {
     siginfo_t info;
     if (*pid <= 0)

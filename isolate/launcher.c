@@ -227,7 +227,8 @@ static void hear_keeper(struct loop *loop, struct environment *environment) {
     ssize_t length = wire_receive(environment->socket, &number, sizeof number, fds, &count);
     if (length == -EAGAIN)
         return;
-    if (length == sizeof number && number == LAUNCHER_LANGUAGE && !environment->asked_language) {
+    if (length == sizeof number && number == LAUNCHER_LANGUAGE && count &&
+        !environment->asked_language) {
         /* Once: a child of the language zygote that a keeper stops stays with it. The network
          * is the launcher's to say: a keeper that gave none would get the machine's. */
         environment->asked_language = true;

@@ -27,9 +27,7 @@
 
 /* The ways out of a single call are not the daemon's. */
 static void add_ways_out(struct error *err) {
-    static const char ways[] =
-        "Ways out: start fnrund as root; by its systemd unit; with systemd-run --user --scope -p "
-        "Delegate=yes fnrund; or name a delegated group in fnrun.ini";
+    static const char ways[] = "Ways out: " CGROUP_DAEMON_WAYS_OUT;
     char *theirs = strstr(err->message, "Ways out: ");
     size_t used = strlen(err->message);
     if (theirs)

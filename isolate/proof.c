@@ -74,7 +74,8 @@ static long find_number(const char *text, const char *key) {
 
 unsigned proof_own_filters(void) {
     char text[STATUS_BYTES];
-    long count = read_status(getpid(), text, NULL) == 0 ? find_number(text, "\nSeccomp_filters:") : 0;
+    long count =
+        read_status(getpid(), text, NULL) == 0 ? find_number(text, "\nSeccomp_filters:") : 0;
     return count > 0 ? (unsigned)count : 0;
 }
 

@@ -221,14 +221,25 @@ static void judge(struct keeper *k) {
     kslot_balance(k);
 }
 
+/* Whether the copy that was asked for is there. A signal of the zygote's own, of a timer say,
+ * makes the kernel begin its clone anew, and then there was none yet. */
+static bool has_copy(const struct zygote *z) {
+    return z->cloned && (z->making->copy || leaf_count(&z->leaf) > 1);
+}
+
+void zygote_find_lost(struct keeper *k) {
+    struct zygote *z = &k->zygote;
+    if (z->at_gate && z->making && !has_copy(z))
+        kslot_refuse(k, z->making, "the zygote made no copy");
+}
+
 static void came_back(struct keeper *k) {
     struct zygote *z = &k->zygote;
     char why[256];
     z->at_gate = true;
     if (proof_zygote(k, why, sizeof why) < 0)
         keeper_fail(k, "the zygote changed: %s", why);
-    if (z->making && !z->cloned)
-        kslot_refuse(k, z->making, "the zygote made no copy");
+    zygote_find_lost(k);
     zygote_serve(k);
 }
 
@@ -248,7 +259,7 @@ void zygote_notified(struct keeper *k, uint64_t id, int nr, const uint64_t *args
     static const uint32_t copy_flags =
         CLONE_PARENT | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
     struct zygote *z = &k->zygote;
-    bool copies = nr == SYS_clone && z->making && !z->cloned && (uint32_t)args[0] == copy_flags;
+    bool copies = nr == SYS_clone && z->making && !has_copy(z) && (uint32_t)args[0] == copy_flags;
     if (nr == GATE_CALL && args[0] == GATE_ZYGOTE && !z->failing) {
         z->gate_id = id;
         if (z->loaded)

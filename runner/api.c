@@ -211,9 +211,11 @@ static void gone(void *owner, struct http_request *request) {
     if (!exchange)
         return;
     exchange->request = NULL;
+    /* What is under way frees it, perhaps in the call of gone already. */
+    bool busy = exchange->busy;
     if (exchange->route->gone)
         exchange->route->gone(exchange, request);
-    if (!exchange->busy)
+    if (!busy)
         api_exchange_free(exchange);
 }
 

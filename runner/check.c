@@ -1,14 +1,17 @@
 #include "runner/check.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #include "images/config.h"
 #include "images/config_table.h"
 #include "images/function.h"
 #include "images/runtimes.h"
 #include "images/json.h"
+#include "runner/settings.h"
 
 #define HOST_NETWORK                                                                               \
     "the machine's own: what listens on its loopback, and its abstract sockets, can be reached"
@@ -16,8 +19,9 @@
 struct check {
     struct function function;
     struct config_problems problems;
-    char remarks[3][sizeof((struct error *)0)->message];
+    char remarks[4][sizeof((struct error *)0)->message];
     size_t remark_count;
+    bool settings; /* it is the daemon's fnrun.ini */
 };
 
 static void remark(struct check *check, const char *text) {
@@ -40,6 +44,37 @@ static void check_plan(struct check *check) {
         config_problem(&check->problems, check->function.path, 0, "%s", err.message);
 }
 
+/* Under a daemon all slots together may want more than there is. */
+static void check_size(struct check *check) {
+    const struct function *function = &check->function;
+    struct sysinfo machine;
+    char text[256];
+    uint64_t most = function->limits.memory * function->scale.concurrency;
+    if (sysinfo(&machine) < 0 || most <= (uint64_t)machine.totalram * machine.mem_unit)
+        return;
+    snprintf(text, sizeof text,
+             "concurrency x memory is %" PRIu64 " MiB, more than this machine's %" PRIu64
+             " MiB: calls may be refused or killed before concurrency is reached",
+             most >> 20, ((uint64_t)machine.totalram * machine.mem_unit) >> 20);
+    remark(check, text);
+}
+
+/* fnrun.ini by any name, but function.ini. */
+static bool is_settings(const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t length = strlen(name);
+    return length > 4 && strcmp(name + length - 4, ".ini") == 0 &&
+           strcmp(name, "function.ini") != 0;
+}
+
+static int load_settings(struct check *check, const char *path) {
+    struct error err = {0};
+    int r = settings_check(path, &check->problems, &err);
+    if (r < 0 && !check->problems.count)
+        config_problem(&check->problems, NULL, 0, "%s", err.message);
+    return check->problems.count ? ARGS_EXIT_REFUSED : 0;
+}
+
 /* Loads and looks at everything. Returns the exit status; when it is not 0 there is a
  * problem that says why. */
 static int load(struct check *check, const char *path) {
@@ -54,6 +89,7 @@ static int load(struct check *check, const char *path) {
         config_problem(&check->problems, NULL, 0, "%s", err.message);
         return r == -ENOMEM || r == -EIO ? ARGS_EXIT_BROKEN : ARGS_EXIT_REFUSED;
     }
+    check_size(check);
     if (function_remark(&check->function, text, sizeof text))
         remark(check, text);
     if (check->function.secrets_count)
@@ -87,7 +123,11 @@ static void print_text(const struct check *check, bool quiet) {
     if (check->problems.count && !quiet)
         fprintf(stderr, "%zu problem%s\n", check->problems.count,
                 check->problems.count == 1 ? "" : "s");
-    if (!check->problems.count && !quiet)
+    if (check->problems.count || quiet)
+        return;
+    if (check->settings)
+        puts("nothing is wrong with it");
+    else
         print_table(&check->function);
 }
 
@@ -172,7 +212,7 @@ static void print_json(const struct check *check) {
     }
     json_put_text(&out, "]");
     put_key(&out, "function");
-    if (ok)
+    if (ok && !check->settings)
         put_function(&out, &check->function);
     else
         json_put_text(&out, "null");
@@ -187,10 +227,13 @@ static void print_json(const struct check *check) {
 int check_run(const struct args *args) {
     struct check check = {0};
     if (!args->operand) {
-        fputs("fnrun: check needs the folder of a function: fnrun check DIR\n", stderr);
+        fputs("fnrun: check needs the folder of a function, or the daemon's fnrun.ini: fnrun check "
+              "DIR\n",
+              stderr);
         return ARGS_EXIT_USAGE;
     }
-    int code = load(&check, args->operand);
+    check.settings = is_settings(args->operand);
+    int code = check.settings ? load_settings(&check, args->operand) : load(&check, args->operand);
     if (args->json)
         print_json(&check);
     else

@@ -1,5 +1,6 @@
 /* `fnrun check DIR`: everything that is wrong with a function, at once and without
- * running it; or, when nothing is, what it will run as. */
+ * running it; or, when nothing is, what it will run as. A file *.ini that is not
+ * function.ini is checked as the daemon's fnrun.ini. */
 #ifndef FNRUN_CHECK_H
 #define FNRUN_CHECK_H
 

@@ -18,6 +18,11 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* not in every libc's headers */
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1; not in every libc's headers */
+#endif
+#define GATE_HUGE       (2l << 20) /* bytes */
+#define GATE_HUGE_PAGES 2048       /* at most */
 /* libc's and the kernel's headers define the names, and not together. */
 #define GATE_SIGCHLD  17
 #define GATE_F_GETFD  1
@@ -39,7 +44,9 @@ enum gate_exit_status {
 struct gate_client {
     long tid_address; /* of libc's own thread id */
     long robust_head, robust_length;
-    char folder[4096]; /* the working folder, which joining a mount namespace leaves */
+    char folder[4096];   /* the working folder, which joining a mount namespace leaves */
+    unsigned huge_count; /* pages to collapse once the first copy is made: addresses */
+    unsigned long huge[GATE_HUGE_PAGES];
     unsigned long ranges_length;
     struct gate_range ranges[GATE_RANGES];
 };
@@ -116,8 +123,14 @@ static inline long gate_clone(long tid_address) {
 #error "the gate's system calls are written for x86-64 and aarch64"
 #endif
 
+/* Until the keeper has taken the call, a signal of the function's own (a timer's) can end it. */
+#define GATE_EINTR (-4)
 static inline long gate(long op, const void *a, unsigned long b, long c) {
-    return gate_syscall(GATE_CALL, op, (long)a, (long)b, c, 0);
+    long answer;
+    do
+        answer = gate_syscall(GATE_CALL, op, (long)a, (long)b, c, 0);
+    while (answer == GATE_EINTR);
+    return answer;
 }
 
 __attribute__((noreturn)) static inline void gate_exit(int status) {
@@ -190,20 +203,36 @@ static inline void gate_touch(const struct gate_client *client) {
                      0);
 }
 
+/* Once, before the second copy is made: nobody waits for that one yet. */
+static inline void gate_collapse(struct gate_client *client) {
+    for (unsigned i = 0; i < client->huge_count; i++)
+        if (gate_syscall(__NR_madvise, (long)client->huge[i], GATE_HUGE, MADV_COLLAPSE, 0, 0) < 0)
+            break;
+    client->huge_count = 0;
+}
+
 /* The life of Z and of its copies. Returns in an F only, once for each: a new process with
  * one thread, its pages touched, its libc right again. The caller does its language's own
  * after-fork work, then asks for the event. client: after gate_prepare. */
 static inline void gate_become_event(struct gate_client *client) {
+    int copied = 0;
     for (;;) {
         long answer = gate(GATE_ZYGOTE, 0, 0, 0);
         if (answer < 0)
             gate_exit(0);
-        if (gate_clone(client->tid_address) == 0) {
+        if (copied)
+            gate_collapse(client);
+        long copy;
+        do
+            copy = gate_clone(client->tid_address);
+        while (copy == GATE_EINTR);
+        if (copy == 0) {
             gate_join(client, answer);
             break;
         }
         gate_syscall(__NR_close_range, GATE_NAMESPACE_FD, GATE_NAMESPACE_FD + GATE_NAMESPACES - 1,
                      0, 0, 0);
+        copied = 1;
     }
     gate_enter(client);
     gate_lock_down();

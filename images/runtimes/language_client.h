@@ -37,6 +37,7 @@
 
 #define LANGUAGE_FDS         16
 #define LANGUAGE_TASKS       4
+#define LANGUAGE_QUIET_NS    100000000
 #define LANGUAGE_NAMESPACES  7            /* user, pid, mnt, ipc, uts, cgroup, net */
 #define LANGUAGE_ENVIRONMENT (256u << 10) /* the runner's bound is lower */
 #define LANGUAGE_FILTER      4096         /* instructions, the kernel's bound */
@@ -386,7 +387,6 @@ static inline int language_serve(struct language_client *client) {
     } asked = {client->socket, 1 /* POLLIN */, 0};
     const struct { long seconds, nanoseconds; } now = {0, 0};
     char byte;
-    gate_syscall(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
     language_signals(LANGUAGE_IGNORE, LANGUAGE_IGNORE);
     for (;;) {
         if (gate_syscall(__NR_pipe2, (long)client->line, 02000000 /* O_CLOEXEC */, 0, 0, 0) < 0)
@@ -401,6 +401,8 @@ static inline int language_serve(struct language_client *client) {
         if (gate_syscall(__NR_read, client->line[0], (long)&byte, 1, 0, 0) != 1)
             gate_exit(1);
         gate_syscall(__NR_close, client->line[0], 0, 0, 0, 0);
+        /* Not on the way of the function that is just starting, unless another one waits. */
+        gate_syscall(__NR_ppoll, (long)&asked, 1, (long)&quiet, 0, 0);
     }
     gate_syscall(__NR_prctl, PR_SET_PDEATHSIG, 9, 0, 0, 0);
     gate_syscall(__NR_set_robust_list, client->robust_head, client->robust_length, 0, 0, 0);
@@ -413,7 +415,8 @@ static inline void language_become_zygote(struct language_client *client,
     char byte = LANGUAGE_READY;
     gate_syscall(__NR_write, client->socket, (long)&byte, 1, 0, 0);
     language_wait(client, client->socket);
-    /* Nobody in there may have these. */
+    /* Nobody in there may look into this memory, or have these. */
+    LANGUAGE_MUST(LANGUAGE_EXIT_REQUEST, gate_syscall(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0));
     gate_syscall(__NR_close, client->socket, 0, 0, 0, 0);
     gate_syscall(__NR_write, client->line[1], (long)&byte, 1, 0, 0);
     gate_syscall(__NR_close, client->line[0], 0, 0, 0, 0);

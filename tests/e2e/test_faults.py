@@ -8,7 +8,7 @@ import signal
 
 import outside
 import pytest
-from daemon import eventually, namespaces, pack, still_there
+from daemon import eventually, pack, pinned_namespaces, still_there
 from harness import needs_node
 
 SLEEPY = "import time\ndef handler(event, context):\n    time.sleep(event.get('sleep', 0))\n    return event['n']\n"
@@ -169,17 +169,16 @@ def test_with_fnrund_killed_everything_dies_and_the_next_start_serves(daemon, id
     daemon.python("f", SLEEPY, LONG + "[scale]\nconcurrency = 8\n")
     daemon.script("g", "printf 7\n")
     assert daemon.invoke("g").result() == 7
-    groups = daemon.groups()
+    groups, pinned = daemon.groups(), pinned_namespaces()
     with daemon.load("f", "f", clients=0 if idle else 4, event=number_event) as load:
         if not idle:
             load.wait_for(20)
         pids = outside.descendants(daemon.process.pid)
-        spaces = namespaces(pids) - namespaces([os.getpid()])
         daemon.process.kill()
         daemon.process.wait()
     eventually(lambda: not [pid for pid in pids if (stat := outside.stat_of(pid)) and stat[1] != "Z"], "the end of all")
     outside.reap_adopted()
-    assert not spaces & namespaces(outside.all_pids()), "namespaces are left"
+    assert pinned_namespaces() <= pinned
     daemon.start()
     assert daemon.invoke("f", {"n": 5}).result() == 5
     assert daemon.invoke("g").result() == 7

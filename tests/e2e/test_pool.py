@@ -108,6 +108,19 @@ def test_short_programs_under_load_are_all_answered(daemon):
         assert "died" not in daemon.show(name)["slots"]["retired"], daemon.show(name)
 
 
+def test_programs_started_before_their_event_are_each_used_once(daemon):
+    ini = "[function]\nruntime = exec\nhandler = run\n[limits]\ntimeout = 20s\n[scale]\nprestart = yes\nconcurrency = 4\n"
+    daemon.script("waits", "started=$$\nread -r event\nprintf '[%d,%s]' $started \"$event\"\n", ini)
+    judge = lambda _, number, answer: None if answer.error is None and answer.json[1] == {"n": number} else repr(answer)  # noqa: E731
+    with daemon.load("waits", clients=6, calls=200, judge=judge) as load:
+        pass
+    assert not load.wrong, load.wrong.most_common(3)
+    assert daemon.show("waits")["slots"]["reused"] == 0
+    daemon.script("dies", "echo 'last words' >&2\nexit 3\n", ini)
+    answer = daemon.invoke("dies")
+    assert answer.error in ("Runtime.ExitError", "ServiceException") and "exit status 3" in answer.body.decode(), answer
+
+
 # --- how often a slot is used ---------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -148,6 +149,21 @@ static void flood(int times) {
     add("%d sent, %d answered\n", sent, answered);
 }
 
+/* Asks for a child of the language zygote, with any descriptors; what comes on the channel. */
+static void language(void) {
+    const uint32_t number = LAUNCHER_LANGUAGE;
+    int ends[2], fds[8];
+    char byte;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return;
+    for (int i = 0; i < 8; i++)
+        fds[i] = ends[1];
+    add_result("send", wire_send(KEEPER_LAUNCHER_FD, &number, sizeof number, fds, 8));
+    close(ends[1]);
+    add("received %d\n", (int)recv(ends[0], &byte, 1, 0));
+    close(ends[0]);
+}
+
 /* In a child with the slot's id: moves itself. */
 static void enter(uint32_t number) {
     int fds[FDS], result[2];
@@ -271,6 +287,8 @@ static void answer(const char *question) {
         leaf(number);
     else if (strncmp(question, "flood ", 6) == 0)
         flood((int)number);
+    else if (strcmp(question, "language") == 0)
+        language();
     else if (strcmp(question, "nonsense") == 0)
         add_result("send", wire_send(KEEPER_LAUNCHER_FD, "nonsense", 8, NULL, 0));
     else if (strncmp(question, "enter ", 6) == 0)

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from daemons import BOTH, WAYS, Daemon, Parts, environment_group, running_daemon
-from machine import DEADLINE, EXAMPLES, TESTER, as_tester, group_of, nothing_is_left, sandboxed, wait_until, ways
+from machine import DEADLINE, EXAMPLES, TESTER, as_tester, group_of, nothing_is_left, processes, sandboxed, wait_until, ways
 
 SLOW = {"app.py": "import time\ndef handler(event, context):\n    time.sleep(event)\n    return 'slept'\n"}
 
@@ -121,7 +121,7 @@ def test_a_client_that_goes_takes_its_call_along(way):
         daemon.put("slow", SLOW, limits_timeout="20s")
         pending = daemon.begin_call("slow", 15)
         daemon.wait_for("slow", lambda seen: seen["slots"]["busy"] == 1)
-        pending.send_signal(signal.SIGINT)
+        os.kill(processes("fnrun")[0], signal.SIGINT)
         daemon.finish(pending)
         record = wait_until(lambda: daemon.usage("slow"), daemon.said)[0]
         assert record["outcome"] == "Client.Gone" and record["durationUs"] < 14e6, record

@@ -90,6 +90,7 @@ def _warm_up():
 def _rest():
     """What is here now is in all children, and no collection of theirs writes to it."""
     import gc
+    sys.modules["fnrun_settle"].unshare()
     gc.collect()
     gc.freeze()
 

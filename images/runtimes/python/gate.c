@@ -8,9 +8,6 @@
 #include "images/runtimes/gate_client.h"
 #include "images/runtimes/language_client.h"
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1; not in every libc's headers */
-#endif
 #define BUFFER (64ul << 10) /* an event this large needs no second call */
 
 static struct gate_client client;
@@ -77,6 +74,60 @@ static PyObject *collapse(PyObject *module, PyObject *args) {
         return NULL;
     return PyLong_FromLong(
         gate_syscall(__NR_madvise, (long)address, (long)length, MADV_COLLAPSE, 0, 0));
+}
+
+static long map_fixed(unsigned long address, unsigned long length, int fd, unsigned long offset) {
+    const long protection = 1 /* PROT_READ */, flags = 0x12 /* MAP_PRIVATE | MAP_FIXED */;
+#if defined __x86_64__
+    long result;
+    register long r10 __asm__("r10") = flags;
+    register long r8 __asm__("r8") = fd;
+    register long r9 __asm__("r9") = (long)offset;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "0"(__NR_mmap), "D"(address), "S"(length), "d"(protection), "r"(r10),
+                       "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+#else
+    register long x8 __asm__("x8") = __NR_mmap;
+    register long x0 __asm__("x0") = (long)address;
+    register long x1 __asm__("x1") = (long)length;
+    register long x2 __asm__("x2") = protection;
+    register long x3 __asm__("x3") = flags;
+    register long x4 __asm__("x4") = fd;
+    register long x5 __asm__("x5") = (long)offset;
+    __asm__ volatile("svc 0"
+                     : "+r"(x0)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                     : "memory");
+    return x0;
+#endif
+}
+
+/* unshare(address, length, fd, offset) -> 0 or a negative errno: maps a file, for reading,
+ * privately where it is mapped already. */
+static PyObject *unshare(PyObject *module, PyObject *args) {
+    unsigned long long address, length, offset;
+    int fd;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "KKiK", &address, &length, &fd, &offset))
+        return NULL;
+    long result =
+        map_fixed((unsigned long)address, (unsigned long)length, fd, (unsigned long)offset);
+    return PyLong_FromLong(result < 0 && result > -4096 ? result : 0);
+}
+
+/* collapse_later(address, length) -> 0, or -1: there are too many. length: a huge page's. */
+static PyObject *collapse_later(PyObject *module, PyObject *args) {
+    unsigned long long address, length;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "KK", &address, &length))
+        return NULL;
+    if (client.huge_count == GATE_HUGE_PAGES || length != GATE_HUGE)
+        return PyLong_FromLong(-1);
+    client.huge[client.huge_count++] = (unsigned long)address;
+    return PyLong_FromLong(0);
 }
 
 /* flush_c(address): calls fflush(NULL), which is at that address. */
@@ -161,6 +212,8 @@ static PyMethodDef functions[] = {
     {"reply", reply, METH_VARARGS, NULL},
     {"failed", failed, METH_VARARGS, NULL},
     {"collapse", collapse, METH_VARARGS, NULL},
+    {"unshare", unshare, METH_VARARGS, NULL},
+    {"collapse_later", collapse_later, METH_VARARGS, NULL},
     {"flush_c", flush_c, METH_VARARGS, NULL},
     {"seed", seed, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -359,15 +359,22 @@ static void change_itself(void) {
     setenv("TRACE", "1", 1);
 }
 
-/* Until the test has done to the slot what it wants: it sends SIGUSR1. */
+static volatile sig_atomic_t caught;
+
+static void catch(int number) {
+    caught = number;
+}
+
+/* Until the test has done to the slot what it wants: it sends SIGUSR1 once that is caught. */
 static void hold(void) {
-    sigset_t set;
-    int number;
+    sigset_t set, none;
+    sigemptyset(&none);
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    sigwait(&set, &number);
-    tell_number("signal", number);
+    signal(SIGUSR1, catch);
+    sigsuspend(&none);
+    tell_number("signal", caught);
 }
 
 /* --- which one ----------------------------------------------------------------------------------
