@@ -154,6 +154,8 @@ void keeper_process_reaped(struct keeper *k, struct kslot *slot, int status);
 
 /* --- slots (kslot.c) --- */
 void kslot_clear(struct kslot *slot);
+/* It has BUILD_US from now on to be ready. */
+void kslot_began(struct kslot *slot);
 /* Begins to build it: EMPTY -> INIT. */
 void kslot_build(struct keeper *k, struct kslot *slot);
 /* Kills everything of it and reports; LEAVING until all is reaped. */

@@ -65,6 +65,11 @@ static pid_t fork_init(struct keeper *k, struct kslot *slot) {
     return (pid_t)syscall(SYS_clone3, &clone, sizeof clone);
 }
 
+void kslot_began(struct kslot *slot) {
+    slot->began = keeper_now();
+    slot->deadline = slot->began + BUILD_US;
+}
+
 void kslot_build(struct keeper *k, struct kslot *slot) {
     const struct leaf_limits limits = {k->config.memory, k->config.processes + 2,
                                        k->config.cpu_milli};
@@ -75,8 +80,7 @@ void kslot_build(struct keeper *k, struct kslot *slot) {
         leaf_open(&slot->leaf, k->launcher, k->group, slot->number, &limits, text, sizeof text) < 0)
         keeper_fail(k, "%s", text);
     slot->has_leaf = true;
-    slot->began = keeper_now();
-    slot->deadline = slot->began + BUILD_US;
+    kslot_began(slot);
     slot->trial = slot->number == k->config.slots;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         keeper_fail(k, "a slot's control socket: %s", strerror(errno));
@@ -146,6 +150,7 @@ void kslot_init_ready(struct keeper *k, struct kslot *slot) {
     if (k->way == KEEPER_FORK) {
         clean_note_tmp(slot);
         slot->stage = SLOT_WAITING;
+        slot->deadline = 0; /* the zygote may be loading still, or be busy with others */
         zygote_serve(k);
     } else {
         slot->stage = SLOT_NEEDING;

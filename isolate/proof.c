@@ -125,6 +125,8 @@ static bool is_harmless(pid_t pid, uint64_t start, char *name, size_t size) {
     snprintf(path, sizeof path, "/proc/%d/smaps", (int)pid);
     snprintf(wanted, sizeof wanted, "%" PRIx64 "-", start);
     _cleanup_fclose_ FILE *file = fopen(path, "re");
+    if (file)
+        setvbuf(file, NULL, _IOFBF, 65536); /* each read walks the mappings anew */
     while (file && fgets(line, sizeof line, file)) {
         if (strncmp(line, wanted, strlen(wanted)) == 0) {
             const char *path_at = strchr(line, '/');

@@ -159,6 +159,9 @@ void zygote_start(struct keeper *k) {
         start_program(k);
     z->deadline = z->began + k->config.init_ms * 1000;
     keeper_watch_listener(k);
+    /* The first slot's namespaces are made while the code is being loaded. */
+    k->wanted = 1;
+    kslot_build(k, &k->slots[0]);
 }
 
 static void kill_zygote(struct zygote *z, int end) {
@@ -217,7 +220,7 @@ static void judge(struct keeper *k) {
         return;
     }
     z->at_gate = true;
-    k->wanted = 1;
+    zygote_serve(k);
     kslot_balance(k);
 }
 
@@ -311,6 +314,7 @@ void zygote_serve(struct keeper *k) {
         z->cloned = false;
         z->at_gate = false;
         slot->stage = SLOT_COPYING;
+        kslot_began(slot);
         gate_answer(k, z->gate_id, value, 0, false);
         return;
     }

@@ -138,6 +138,11 @@ check-aarch64: $(BUILT_SOURCES) config.h
 		$(sort $(fnrun_SOURCES) $(fnrun_once_SOURCES) $(fnrun_launcher_SOURCES) $(fnrun_keeper_SOURCES) \
 		$(filter-out runner/package_digest.c,$(fnrund_SOURCES)) $(runtimes_native_fnrun_native_SOURCES))
 
+# Many calls of several functions by several clients: nothing lost, nothing left, nothing grown.
+SOAK_CALLS = 100000
+soak: all
+	@$(PYTHON3) $(srcdir)/tests/soak --build $(abs_builddir) $(SOAK_CALLS)
+
 # On pure cgroup v2 under systemd.
 check-vm: all
 	@$(srcdir)/tests/vm/run -b $(builddir)
@@ -151,7 +156,7 @@ check-long:
 	$(MAKE) distcheck
 	$(MAKE) check-vm
 
-.PHONY: lint fuzz bench check-sanitizers check-aarch64 check-vm check-long
+.PHONY: lint soak fuzz bench check-sanitizers check-aarch64 check-vm check-long
 
 # Other fragments add to these two as well: only prerequisites here.
 clean-local: clean-checks

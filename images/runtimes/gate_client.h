@@ -203,11 +203,11 @@ static inline void gate_touch(const struct gate_client *client) {
                      0);
 }
 
-/* Once, before the second copy is made: nobody waits for that one yet. */
+/* Once, before the second copy is made: nobody waits for that one yet. A page that is busy at
+ * the moment stays as it is. */
 static inline void gate_collapse(struct gate_client *client) {
     for (unsigned i = 0; i < client->huge_count; i++)
-        if (gate_syscall(__NR_madvise, (long)client->huge[i], GATE_HUGE, MADV_COLLAPSE, 0, 0) < 0)
-            break;
+        gate_syscall(__NR_madvise, (long)client->huge[i], GATE_HUGE, MADV_COLLAPSE, 0, 0);
     client->huge_count = 0;
 }
 

@@ -385,7 +385,7 @@ static inline int language_serve(struct language_client *client) {
         int fd;
         short events, revents;
     } asked = {client->socket, 1 /* POLLIN */, 0};
-    const struct { long seconds, nanoseconds; } now = {0, 0};
+    const struct { long seconds, nanoseconds; } now = {0, 0}, quiet = {0, LANGUAGE_QUIET_NS};
     char byte;
     language_signals(LANGUAGE_IGNORE, LANGUAGE_IGNORE);
     for (;;) {

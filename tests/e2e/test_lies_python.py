@@ -2,8 +2,6 @@
 different random numbers, and code that cannot be copied is started ahead instead, with the
 reason named."""
 
-import importlib.util
-import os
 import subprocess
 
 import pytest

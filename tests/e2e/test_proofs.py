@@ -15,7 +15,7 @@ import outside
 from daemon import Parts, eventually
 from liar_harness import daemon_of_a_file, deployed, differences, shared_object
 
-EPERM, ESRCH, EACCES, ENOENT, ENOSPC, EROFS, ENOSYS, EOPNOTSUPP = 1, 3, 13, 2, 28, 30, 38, 95
+EPERM, ESRCH, EACCES, ENOSPC, EROFS, ENOSYS, EOPNOTSUPP = 1, 3, 13, 28, 30, 38, 95
 SIGUSR1_BIT = 1 << (signal.SIGUSR1 - 1)
 NATIVE = "[function]\nruntime = native\nhandler = {}.so\n"
 

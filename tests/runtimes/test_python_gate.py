@@ -445,7 +445,18 @@ def test_garbage_of_the_handler_is_collected_without_looking_at_the_zygotes(zygo
 @needs_huge_pages
 def test_the_heap_is_in_huge_pages(zygote):
     made = zygote(returns("open('/proc/self/smaps_rollup').read()",
-                          "data = [{'a': [i], 'b': str(i)} for i in range(100_000)]"))
+                          "data = [{'a': [i], 'b': str(i)} for i in range(300_000)]"))
+    made.event()
+    made.slot()  # the first copy did not wait for them
+    sizes = dict(line.split()[:2] for line in made.event().value.splitlines()[1:])
+    assert int(sizes["AnonHugePages:"]) >= 8192  # kB
+
+
+@needs_huge_pages
+def test_with_little_memory_the_heap_is_in_huge_pages_before_the_first_copy(zygote):
+    made = zygote(returns("open('/proc/self/smaps_rollup').read()",
+                          "data = [{'a': [i], 'b': str(i)} for i in range(300_000)]"),
+                  env={"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "96"})
     sizes = dict(line.split()[:2] for line in made.event().value.splitlines()[1:])
     assert int(sizes["AnonHugePages:"]) >= 8192  # kB
 

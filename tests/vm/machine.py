@@ -11,7 +11,7 @@ import pytest
 
 GROUPS = pathlib.Path("/sys/fs/cgroup")
 EXAMPLES = pathlib.Path(os.environ.get("FNRUN_SOURCE", "/job/source")) / "examples"
-DEADLINE = 40  # seconds for anything: a hang, not a measure of speed; the machine is emulated
+DEADLINE = 120  # seconds for anything: a hang, not a measure of speed; the machine is emulated
 PROGRAMS = ("fnrun-once", "fnrun-manage", "fnrund", "fnrun-launcher", "fnrun-keeper", "fnrun-unpack")
 
 # --- who starts things ----------------------------------------------------------------

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from daemons import BOTH, Parts, environment_group, group_folder, running_daemon
-from machine import EXAMPLES, nothing_is_left, sandboxed, status_of, wait_until
+from machine import EXAMPLES, groups, nothing_is_left, sandboxed, status_of, wait_until
 
 APP = """
 import os, socket, subprocess, sys, time
@@ -59,6 +59,7 @@ def connect(event):
     socket.socket(socket.AF_INET).close()
 """
 NODE = pathlib.Path("/usr/bin/node")
+PATIENT = {"limits_init": "60s", "limits_timeout": "30s"}
 
 
 @pytest.fixture(scope="module", params=list(BOTH), name="daemon")
@@ -76,7 +77,7 @@ def function(daemon, request):
     name = re.sub(r"\W+", "-", request.node.originalname.removeprefix("test_"))[:64].strip("-")
 
     def make(**keys):
-        assert "forked from a loaded process" in daemon.put(name, {"app.py": APP}, **keys)
+        assert "forked from a loaded process" in daemon.put(name, {"app.py": APP}, **PATIENT | keys)
         return name
     yield make
     remove(daemon, name)
@@ -126,8 +127,8 @@ def test_a_program_is_started_ahead_and_used_once(daemon):
 @pytest.mark.skipif(not NODE.exists(), reason="there was no node beside the build")
 def test_a_node_function_is_started_ahead(daemon):
     app = "exports.handler = async event => event.n + 1;\n"
-    daemon.put("nodes", {"index.js": app}, runtime="node", handler="index.handler", limits_init="60s",
-               limits_timeout="20s", limits_memory="256M")
+    daemon.put("nodes", {"index.js": app}, runtime="node", handler="index.handler", **PATIENT,
+               limits_memory="256M")
     for n in range(2):
         assert daemon.invoke("nodes", {"n": n}).result() == n + 1
     remove(daemon, "nodes")
@@ -146,7 +147,7 @@ def test_a_function_with_threads_is_started_ahead_and_says_why(daemon):
 
 
 def test_calls_at_the_same_time_have_their_own_results(daemon, function):
-    name = function(limits_timeout="30s")
+    name = function()
     pending = [daemon.begin_call(name, {"do": "answer", "value": n}) for n in range(8)]
     assert [daemon.finish(one).result() for one in pending] == list(range(8))
 
@@ -207,14 +208,14 @@ def test_the_time_limit_ends_a_call_alone(daemon, function):
 
 @pytest.mark.parametrize("do", ["eat", "fill"])
 def test_memory_beyond_the_limit_ends_a_call_alone(daemon, function, do):
-    name = function(limits_memory="64M", limits_tmp="200M", limits_timeout="20s")
+    name = function(limits_memory="64M", limits_tmp="200M")
     call(daemon, name, do, megabytes=150).failed(137, "Runtime.OutOfMemory")
     assert call(daemon, name, "answer", value=1).result() == 1
     daemon.wait_for(name, lambda seen: seen["slots"]["retired"].get("outOfMemory"))
 
 
 def test_a_fork_bomb_stops_at_its_number_of_processes(daemon, function):
-    name = function(limits_processes=20, limits_timeout="20s")
+    name = function(limits_processes=20)
     assert call(daemon, name, "bomb").result() == 19
     assert call(daemon, name, "bomb").result() == 19
 
@@ -228,7 +229,7 @@ def test_a_busy_call_is_held_to_its_share_of_the_cpu(daemon, function):
 
 
 def test_the_peak_of_memory_is_the_calls_own_where_the_kernel_can_tell(daemon, function):
-    name = function(limits_memory="256M", limits_timeout="20s", scale_concurrency=1)
+    name = function(limits_memory="256M", scale_concurrency=1)
     call(daemon, name, "answer").result()
     call(daemon, name, "eat", megabytes=60).result()
     call(daemon, name, "answer").result()
@@ -274,7 +275,8 @@ def test_an_inet_socket_retires_the_slot(daemon, function):
 def test_an_idle_environment_leaves_and_comes_back(daemon, function):
     name = function(scale_keep_alive="1s")
     assert call(daemon, name, "answer", value=1).result() == 1
-    group = environment_group(Parts().keeper)
     daemon.wait_for(name, lambda seen: not seen["up"])
-    wait_until(lambda: not group.exists() and not sandboxed(), lambda: (group, sandboxed()))
+    wait_until(lambda: not sandboxed(), sandboxed)
+    own = group_folder(daemon.pid).name
+    wait_until(lambda: [path.name for path in group_folder(daemon.pid).parent.glob("fnrun-*/")] == [own], groups)
     assert call(daemon, name, "answer", value=2).result() == 2

@@ -51,7 +51,7 @@ static void tell_errno(const char *name, long result) {
 /* --- single lies ---------------------------------------------------------------------------- */
 
 static void share_memory(void) {
-    mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    (void)mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 }
 
 /* A file that was opened for writing: mprotect makes it writable at any time. */

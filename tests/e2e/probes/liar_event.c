@@ -182,14 +182,13 @@ static void namespaces(void) {
 }
 
 static void forbidden(void) {
-    int fd;
     tell("chmod", chmod("/tmp", 0700));
     tell("chown", chown("/tmp", getuid(), getgid()));
     tell("xattr", setxattr("/tmp", "user.x", "y", 1, 0));
     const struct timespec never[2] = {{0, 0}, {0, 0}};
     tell("utimes", utimensat(AT_FDCWD, "/tmp", never, 0));
-    tell("autogroup", fd = open("/proc/self/autogroup", O_WRONLY));
-    tell("oom_score_adj", fd = open("/proc/self/oom_score_adj", O_WRONLY));
+    tell("autogroup", open("/proc/self/autogroup", O_WRONLY));
+    tell("oom_score_adj", open("/proc/self/oom_score_adj", O_WRONLY));
     tell("hostname", sethostname("x", 1));
     tell("setuid", setuid(0));
     tell("keyctl", syscall(SYS_keyctl, 0, -3, 1));
@@ -361,7 +360,7 @@ static void change_itself(void) {
 
 static volatile sig_atomic_t caught;
 
-static void catch(int number) {
+static void catch (int number) {
     caught = number;
 }
 
