@@ -60,8 +60,9 @@ static bool is_tmp_untouched(const struct kslot *slot) {
 static int drain(struct kslot *slot, int residents) {
     for (int round = 0; leaf_count(&slot->leaf) != residents; round++) {
         const struct timespec pause = {0, 100000};
-        if (round == DRAIN_ROUNDS || kslot_ask(slot, KINIT_KILL) != 0)
-            return KEEPER_TRACE_PROCESSES;
+        int answer = round < DRAIN_ROUNDS ? kslot_ask(slot, KINIT_KILL) : EBUSY;
+        if (answer != 0)
+            return answer < 0 ? KEEPER_TRACE_DIED : KEEPER_TRACE_PROCESSES;
         if (round > 2)
             nanosleep(&pause, NULL);
     }

@@ -13,11 +13,14 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "isolate/cleanup.h"
 
-#define BACKLOG 4096 /* the kernel cuts it to net.core.somaxconn */
+#define PATIENCE_MS 500 /* for the socket of a daemon that may be dying */
+#define TRIES       10
+#define BACKLOG     4096 /* the kernel cuts it to net.core.somaxconn */
 
 /* --- from the service manager ----------------------------------------------------------------- */
 
@@ -45,6 +48,22 @@ static int take_over(struct listening *listening, struct error *err) {
 
 /* --- its own ---------------------------------------------------------------------------------- */
 
+/* A full queue (EAGAIN) has somebody behind it as well. Leaves connect's errno. A daemon that
+ * was killed is heard for a moment longer where a child of it was about to run its program: so
+ * it is asked more than once. */
+static bool is_listened_to(const struct sockaddr_un *address) {
+    const struct timespec pause = {0, PATIENCE_MS * 1000000L / TRIES};
+    for (int i = 0; i < TRIES; i++) {
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+            return false;
+        if (connect(fd, (const struct sockaddr *)address, sizeof *address) < 0 && errno != EAGAIN)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 /* Removes the socket of a daemon that is dead. Returns 0 when the path is free. */
 static int clear_path(const struct sockaddr_un *address, struct error *err) {
     struct stat st;
@@ -56,11 +75,7 @@ static int clear_path(const struct sockaddr_un *address, struct error *err) {
         return error_set(err, -EEXIST,
                          "%s is there and is no socket: remove it, or give another --socket",
                          address->sun_path);
-    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return error_set(err, -errno, "no socket: %s", strerror(errno));
-    /* A full queue (EAGAIN) has somebody behind it as well. */
-    if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 || errno == EAGAIN)
+    if (is_listened_to(address))
         return error_set(err, -EADDRINUSE,
                          "a daemon is listening on %s already: stop it, or give another --socket",
                          address->sun_path);

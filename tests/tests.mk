@@ -168,4 +168,4 @@ dist-without-products:
 .PHONY: clean-checks dist-without-products
 
 EXTRA_DIST += .ci/run examples tests/run-all tests/.clang-tidy tests/cppcheck-suppressions.txt \
-	tests/tools tests/runtimes tests/e2e tests/fuzz tests/bench tests/vm
+	tests/tools tests/runtimes tests/http tests/e2e tests/soak tests/fuzz tests/bench tests/vm
