@@ -37,7 +37,7 @@ struct plan {
     do {                                                                                           \
         long r_ = (call);                                                                          \
         if (r_ < 0) {                                                                              \
-            __builtin_strncpy((plan_)->said.step, name, sizeof(plan_)->said.step - 1);             \
+            __builtin_strncpy((plan_)->said.step, name, sizeof((plan_)->said.step) - 1);           \
             (plan_)->said.code = (int32_t)r_;                                                      \
             return 127;                                                                            \
         }                                                                                          \

@@ -136,13 +136,11 @@ static void take_descriptors(int socket) {
  * interpreter, so that what it keeps of them is right in each of its children. */
 __attribute__((noreturn)) static void run(const struct launcher_setup *setup, const char *prepared,
                                           int socket) {
+    static char language_assigned[] = LANGUAGE_VARIABLE "=1";
     char *const arguments[] = {FNRUN_PYTHON3, SUPPORT "/bootstrap.py", NULL};
-    char *const environment[] = {LANGUAGE_VARIABLE "=1",
-                                 "PATH=/usr/local/bin:/usr/bin:/bin",
-                                 "HOME=/tmp",
-                                 "LANG=C.UTF-8",
-                                 "TZ=:UTC",
-                                 NULL};
+    char *const environment[] = {language_assigned, "PATH=/usr/local/bin:/usr/bin:/bin",
+                                 "HOME=/tmp",       "LANG=C.UTF-8",
+                                 "TZ=:UTC",         NULL};
     uint32_t uid, gid;
     idmap_language(&setup->ids, &uid, &gid);
     watch_launcher(setup);

@@ -63,10 +63,10 @@ static void read_all(int fd, char *text, size_t size) {
 }
 
 int delegate_self(struct error *err) {
-    char program[PATH_MAX], pid[16], said[sizeof err->message];
+    char program[PATH_MAX] = "", pid[16], said[sizeof err->message];
     _cleanup_close_ int from = -EBADF;
     int status = -1;
-    pid_t child;
+    pid_t child = -1;
     if (access("/run/systemd/system", F_OK) < 0 || !curable())
         return 0;
     int r = programs_find("fnrun-manage", program, sizeof program, err);

@@ -107,7 +107,7 @@ static long map_fixed(unsigned long address, unsigned long length, int fd, unsig
 
 /* unshare(address, length, fd, offset) -> 0 or a negative errno: maps a file, for reading,
  * privately where it is mapped already. */
-static PyObject *unshare(PyObject *module, PyObject *args) {
+static PyObject *unshare_mapping(PyObject *module, PyObject *args) {
     unsigned long long address, length, offset;
     int fd;
     (void)module;
@@ -212,7 +212,7 @@ static PyMethodDef functions[] = {
     {"reply", reply, METH_VARARGS, NULL},
     {"failed", failed, METH_VARARGS, NULL},
     {"collapse", collapse, METH_VARARGS, NULL},
-    {"unshare", unshare, METH_VARARGS, NULL},
+    {"unshare", unshare_mapping, METH_VARARGS, NULL},
     {"collapse_later", collapse_later, METH_VARARGS, NULL},
     {"flush_c", flush_c, METH_VARARGS, NULL},
     {"seed", seed, METH_VARARGS, NULL},
