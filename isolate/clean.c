@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -144,10 +145,18 @@ static void tell_end(struct keeper *k, struct kslot *slot, bool oom) {
         keeper_tell_end(k, slot);
 }
 
+/* init closes its socket before its end kills what is in its PID namespace, and is reaped after
+ * that. */
+static bool has_init(const struct kslot *slot) {
+    char byte;
+    return slot->init > 0 && slot->control >= 0 &&
+           recv(slot->control, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
+}
+
 void clean_slot(struct keeper *k, struct kslot *slot) {
     bool forked = k->way == KEEPER_FORK;
     int residents = (slot->init > 0) + (slot->copy > 0), trace = slot->taint;
-    int left = slot->init > 0 ? drain(slot, residents) : KEEPER_TRACE_DIED;
+    int left = has_init(slot) ? drain(slot, residents) : KEEPER_TRACE_DIED;
     bool oom = leaf_oom(&slot->leaf);
     if (left >= 0)
         trace = left;

@@ -111,7 +111,8 @@ static void open_connection(struct http *http, struct MHD_Connection *mhd, void 
     set_sweep(http);
 }
 
-/* The descriptor is closed right after: that takes it out of our epoll. */
+/* The descriptor is closed right after. That alone does not take it out of our epoll: another
+ * thread may be starting a program, which has it for a moment longer. */
 static void close_connection(struct http *http, void **context) {
     struct http_connection *connection = *context;
     *context = NULL;
@@ -124,6 +125,7 @@ static void close_connection(struct http *http, void **context) {
     if (connection->next)
         connection->next->previous = connection->previous;
     http->count--;
+    epoll_ctl(http->hangups, EPOLL_CTL_DEL, connection->fd, NULL);
     free(connection);
     set_sweep(http);
     http_go_on_accepting(http);

@@ -166,7 +166,18 @@ static nfds_t wait_for_replies(struct slice *slice) {
     return waiting;
 }
 
+/* A server closes a connection that was silent for long, as between two slices. */
+static void connection_renew(struct connection *connection) {
+    char byte;
+    if (recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0) {
+        close(connection->fd);
+        connection_open(connection);
+    }
+}
+
 static void measure(struct slice *slice) {
+    for (nfds_t i = 0; i < connection_count; i++)
+        connection_renew(&connections[i]);
     for (nfds_t i = 0; i < connection_count; i++)
         if (slice_more(slice))
             send_request(&connections[i]);
