@@ -110,15 +110,6 @@ static __attribute__((noreturn)) void spawner(struct plan *plan, int answer) {
     _exit(0);
 }
 
-static pid_t fork_spawner(const struct leaf *leaf) {
-    struct sys_clone clone = {.exit_signal = SIGCHLD};
-    if (leaf->v2) {
-        clone.flags |= 0x200000000ULL; /* CLONE_INTO_CGROUP */
-        clone.cgroup = (uint64_t)leaf->group;
-    }
-    return (pid_t)syscall(SYS_clone3, &clone, sizeof clone);
-}
-
 void ahead_start(struct keeper *k, struct kslot *slot) {
     struct plan plan = {
         .k = k,
@@ -126,19 +117,18 @@ void ahead_start(struct keeper *k, struct kslot *slot) {
         .lockdown = {.change_ids = true,
                      .id = ENVIRONMENT_SLOT_ID + slot->number,
                      .open_files = k->config.open_files,
-                     .processes = k->config.processes + 64},
+                     .processes = k->config.processes + LOCKDOWN_PROCESS_MARGIN},
     };
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0)
         keeper_fail(k, "starting a program: %s", strerror(errno));
     slot->cpu_before = leaf_cpu_us(&slot->leaf);
     leaf_reset_peak(&slot->leaf);
-    slot->began = keeper_now();
     slot->stage = SLOT_STARTING;
-    slot->deadline = slot->began + 10000000;
+    kslot_began(slot);
     k->spawned[slot->number] = 0;
     slot->died_early = false;
-    slot->spawner = fork_spawner(&slot->leaf);
+    slot->spawner = leaf_fork(&slot->leaf, 0);
     if (slot->spawner == 0)
         spawner(&plan, ends[1]);
     if (slot->spawner < 0)

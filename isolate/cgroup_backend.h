@@ -38,6 +38,7 @@ int cgroup_make_group(int parent, const char *parent_path, const char *name, int
 int cgroup_v1_make(struct cgroup *cg, int controller, const struct cgroup_limits *limits,
                    struct error *err);
 /* Sets the limit that the controller has in the group of that directory. */
+int cgroup_v2_limit(int dir, int controller, const struct cgroup_limits *limits, struct error *err);
 int cgroup_v1_limit(int dir, int controller, const struct cgroup_limits *limits, struct error *err);
 void cgroup_v1_read(struct cgroup *cg, uint64_t *peak, uint64_t *cpu_us, bool *oom_killed);
 

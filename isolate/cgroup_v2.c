@@ -181,28 +181,44 @@ static int enable(struct cgroup *cg, struct error *err) {
     return 0;
 }
 
-static int set_limits(struct cgroup *cg, const struct cgroup_limits *limits, struct error *err) {
-    const struct cgroup_place *places = cg->layout.places;
-    const char *file = "memory.max";
+/* No swap at all: memory.max then is the limit of both together. */
+static int limit_memory(int dir, uint64_t bytes, const char **file) {
+    int r = cgroup_write_number(dir, *file = "memory.max", bytes);
+    if (r < 0)
+        return r;
+    r = cgroup_write(dir, "memory.swap.max", "0");
+    if (r == -ENOENT) /* no such file: no swap to limit */
+        return 0;
+    *file = "memory.swap.max";
+    return r;
+}
+
+static int limit_cpu(int dir, uint64_t milli, const char **file) {
+    char text[48];
+    snprintf(text, sizeof text, "%llu %d", (unsigned long long)cgroup_cpu_quota(milli),
+             CGROUP_CPU_PERIOD_US);
+    return cgroup_write(dir, *file = "cpu.max", text);
+}
+
+int cgroup_v2_limit(int dir, int controller, const struct cgroup_limits *limits,
+                    struct error *err) {
+    const char *file = "";
     int r = 0;
-    if (places[CGROUP_MEMORY].version == 2) {
-        r = cgroup_write_number(cg->into, file, limits->memory);
-        /* No swap at all: memory.max then is the limit of both together. */
-        int swap = r == 0 ? cgroup_write(cg->into, "memory.swap.max", "0") : 0;
-        if (swap < 0 && swap != -ENOENT) { /* no such file: no swap to limit */
-            file = "memory.swap.max";
-            r = swap;
-        }
-    }
-    if (r == 0 && places[CGROUP_PIDS].version == 2)
-        r = cgroup_write_number(cg->into, file = "pids.max", limits->processes);
-    if (r == 0 && places[CGROUP_CPU].version == 2) {
-        char text[48];
-        snprintf(text, sizeof text, "%llu %d",
-                 (unsigned long long)cgroup_cpu_quota(limits->cpu_milli), CGROUP_CPU_PERIOD_US);
-        r = cgroup_write(cg->into, file = "cpu.max", text);
-    }
+    if (controller == CGROUP_MEMORY)
+        r = limit_memory(dir, limits->memory, &file);
+    else if (controller == CGROUP_PIDS)
+        r = cgroup_write_number(dir, file = "pids.max", limits->processes);
+    else if (controller == CGROUP_CPU)
+        r = limit_cpu(dir, limits->cpu_milli, &file);
     return r < 0 ? error_set(err, r, "the limit %s cannot be set: %s", file, strerror(-r)) : 0;
+}
+
+static int set_limits(struct cgroup *cg, const struct cgroup_limits *limits, struct error *err) {
+    int r = 0;
+    for (int i = 0; i < CGROUP_CONTROLLERS && r == 0; i++)
+        if (cg->layout.places[i].version == 2)
+            r = cgroup_v2_limit(cg->into, i, limits, err);
+    return r;
 }
 
 int cgroup_v2_step_aside(struct cgroup *cg, struct error *err) {

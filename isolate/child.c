@@ -9,7 +9,6 @@
 #include "isolate/filter.h"
 #include "isolate/sys.h"
 
-#define INTO_CGROUP    0x200000000ULL /* CLONE_INTO_CGROUP, clone3 only */
 #define FUNCTION_STACK 32768
 #define ABOVE_TARGETS  16 /* descriptors are first copied to numbers above 0 to 3 */
 
@@ -117,7 +116,7 @@ SYS_CHILD int child_start_function(struct build *build, uint64_t more_flags) {
         .stack_size = sizeof stack,
     };
     if (slot->groups.active && slot->groups.into >= 0) {
-        clone.flags |= INTO_CGROUP;
+        clone.flags |= CLONE_INTO_CGROUP;
         clone.cgroup = (uint64_t)slot->groups.into;
     }
     long pid = sys_clone_child(&clone, child_function, build);

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -113,7 +112,8 @@ static int prove(struct keeper *k, struct kslot *slot) {
 
 /* --- the end of an event --------------------------------------------------------------------- */
 
-/* Its end of the socket is closed before its namespace's processes are killed. */
+/* Its end of the socket is closed before its namespace's processes are killed; it is reaped after
+ * that. */
 static bool is_init_gone(const struct kslot *slot) {
     struct pollfd control = {.fd = slot->control, .events = POLLIN};
     return slot->init == 0 || slot->control < 0 ||
@@ -145,18 +145,10 @@ static void tell_end(struct keeper *k, struct kslot *slot, bool oom) {
         keeper_tell_end(k, slot);
 }
 
-/* init closes its socket before its end kills what is in its PID namespace, and is reaped after
- * that. */
-static bool has_init(const struct kslot *slot) {
-    char byte;
-    return slot->init > 0 && slot->control >= 0 &&
-           recv(slot->control, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
-}
-
 void clean_slot(struct keeper *k, struct kslot *slot) {
     bool forked = k->way == KEEPER_FORK;
     int residents = (slot->init > 0) + (slot->copy > 0), trace = slot->taint;
-    int left = has_init(slot) ? drain(slot, residents) : KEEPER_TRACE_DIED;
+    int left = is_init_gone(slot) ? KEEPER_TRACE_DIED : drain(slot, residents);
     bool oom = leaf_oom(&slot->leaf);
     if (left >= 0)
         trace = left;

@@ -14,8 +14,6 @@
 #include "isolate/keeper_core.h"
 #include "isolate/launcher.h"
 
-#define FORK_FLAGS (CLONE_PARENT | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD)
-
 int gate_answer(struct keeper *k, uint64_t id, int64_t value, int error, bool continue_) {
     struct seccomp_notif_resp answer = {
         .id = id,
@@ -101,7 +99,7 @@ static void copy_joins(struct keeper *k, struct kslot *slot, uint64_t id, int nr
         gate_answer(k, id, 0, 0, true);
     } else if (nr == GATE_CALL && args[0] == GATE_ENTER && !slot->entered) {
         copy_enters(k, slot, id, args);
-    } else if (nr == SYS_clone && slot->entered && (args[0] & 0xffffffff) == FORK_FLAGS) {
+    } else if (nr == SYS_clone && slot->entered && (uint32_t)args[0] == FORK_FLAGS) {
         slot->frozen = true;
         slot->copy_id = id;
         k->zygote.making = NULL;
@@ -120,7 +118,7 @@ static void copy_notified(struct keeper *k, struct kslot *slot, uint64_t id, int
     if (slot->stage == SLOT_COPYING) {
         copy_joins(k, slot, id, nr, args);
     } else if (slot->stage == SLOT_FORKING && !slot->frozen && nr == SYS_clone &&
-               (args[0] & 0xffffffff) == FORK_FLAGS) {
+               (uint32_t)args[0] == FORK_FLAGS) {
         slot->frozen = true;
         slot->copy_id = id;
         look_for_lost(k, slot);

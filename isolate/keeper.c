@@ -214,7 +214,6 @@ static void give(struct kslot *slot, int *fds, size_t count) {
         cleanup_close(&slot->given[i]);
     for (size_t i = 0; i < count; i++)
         slot->given[i] = TAKE_FD(fds[i]);
-    slot->has_given = true;
 }
 
 static void take_given(struct keeper *k, struct kslot *slot, int *fds, size_t count) {
@@ -225,7 +224,7 @@ static void take_given(struct keeper *k, struct kslot *slot, int *fds, size_t co
         ahead_start(k, slot);
 }
 
-static void kill_process(struct kslot *slot, int end) {
+void keeper_end_event(struct kslot *slot, int end) {
     if (slot->process <= 0 || slot->stage != SLOT_RUNNING)
         return;
     slot->end = end;
@@ -234,10 +233,6 @@ static void kill_process(struct kslot *slot, int end) {
     slot->ended = keeper_now();
     /* Not reaped yet, so the number is still its own. */
     kill(slot->process, SIGKILL);
-}
-
-void keeper_end_event(struct kslot *slot, int end) {
-    kill_process(slot, end);
 }
 
 /* log: of the event; -EBADF: none. */
@@ -287,14 +282,14 @@ static void take_message(struct keeper *k, const struct keeper_message *message,
         take_event(k, slot, message, count ? fds[0] : -EBADF);
         break;
     case KEEPER_CANCEL:
-        kill_process(slot, KEEPER_CANCELLED);
+        keeper_end_event(slot, KEEPER_CANCELLED);
         break;
     case KEEPER_CLOSE:
         if (slot->stage == SLOT_RUNNING && message->number) {
             slot->grace = keeper_now() + message->number * 1000UL;
             slot->end = KEEPER_ANSWERED;
         } else {
-            kill_process(slot, KEEPER_ANSWERED);
+            keeper_end_event(slot, KEEPER_ANSWERED);
         }
         break;
     case KEEPER_KEEP:
@@ -358,7 +353,7 @@ static void slot_reaped(struct keeper *k, struct kslot *slot, pid_t pid, int sta
             slot->taint = slot->taint < 0 ? KEEPER_TRACE_DIED : slot->taint;
             /* Without its frozen copy it can end as it likes. */
             if (init && slot->process > 0 && slot->stage == SLOT_RUNNING)
-                kill_process(slot, KEEPER_BROKEN);
+                keeper_end_event(slot, KEEPER_BROKEN);
         } else if (slot->stage != SLOT_LEAVING) {
             int trace = leaf_oom(&slot->leaf) ? KEEPER_TRACE_OOM : KEEPER_TRACE_DIED;
             const char *why = init ? "init died" : "the frozen copy died";
@@ -436,9 +431,9 @@ static void keep_time(struct keeper *k) {
         struct kslot *slot = &k->slots[i];
         if (slot->stage == SLOT_RUNNING) {
             if (slot->grace && now >= slot->grace)
-                kill_process(slot, KEEPER_ANSWERED);
+                keeper_end_event(slot, KEEPER_ANSWERED);
             else if (slot->deadline && now >= slot->deadline)
-                kill_process(slot, KEEPER_TIMEOUT);
+                keeper_end_event(slot, KEEPER_TIMEOUT);
         } else if (slot->stage != SLOT_EMPTY && slot->stage != SLOT_READY && slot->deadline &&
                    now >= slot->deadline) {
             slot->deadline = 0;

@@ -15,12 +15,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <linux/stat.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/types.h>
 
 #include "isolate/gate.h"
 #include "isolate/keeper.h"
+#include "isolate/launcher.h"
 #include "isolate/leaf.h"
 
 enum slot_stage {
@@ -74,13 +77,11 @@ struct kslot {
     uint64_t event_length; /* announced, not handed in yet: GATE_MORE */
     bool trial;
     int given[4]; /* descriptors for it, or -EBADF */
-    bool has_given;
 
-    bool used;             /* has served an event */
-    bool close_when_ready; /* wanted away */
-    int taint;             /* enum keeper_trace, or -1 */
-    int end;               /* enum keeper_end of the event that runs */
-    int status;            /* wait status, once reaped */
+    bool used;  /* has served an event */
+    int taint;  /* enum keeper_trace, or -1 */
+    int end;    /* enum keeper_end of the event that runs */
+    int status; /* wait status, once reaped */
     uint64_t deadline, grace, began, cpu_before, ended;
     int spawn; /* ahead: pipe from the spawner */
     pid_t spawner;
@@ -101,17 +102,15 @@ struct zygote {
     struct shared_list shared;
     bool failing; /* killed: waits to be reaped */
     int end;      /* why: enum keeper_end */
-    char why[256];
 };
 
 struct keeper {
     struct keeper_config config;
-    char *const *strings; /* program, arguments, environment, ahead's */
     const char *program;
     char **arguments, **environment, **ahead_arguments, **ahead_environment;
     int way; /* enum keeper_way */
     char why_ahead[256];
-    bool up, ending;
+    bool up;
     int poll, runner, launcher, group, listener, signals, null, log;
     unsigned char *memory; /* shared with the runner */
     uint64_t stride;       /* bytes of one slot in it */
@@ -131,6 +130,16 @@ struct keeper {
 };
 
 uint64_t keeper_now(void); /* us, CLOCK_MONOTONIC */
+
+/* What a slot's leaf may have: init and the frozen copy are in it beside the function. */
+static inline struct cgroup_limits keeper_leaf_limits(const struct keeper *k) {
+    return (struct cgroup_limits){.memory = k->config.memory,
+                                  .processes = k->config.processes + LAUNCHER_RESIDENTS,
+                                  .cpu_milli = k->config.cpu_milli};
+}
+
+/* What both the zygote and its copies clone with: see gate.h. */
+#define FORK_FLAGS (CLONE_PARENT | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD)
 
 /* --- to the runner (keeper.c) --- */
 void keeper_tell(struct keeper *k, const struct keeper_message *message);

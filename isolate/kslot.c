@@ -49,30 +49,13 @@ static void close_all(struct kslot *slot) {
 
 /* --- building ------------------------------------------------------------------------- */
 
-static pid_t fork_init(struct keeper *k, struct kslot *slot) {
-    struct {
-        uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
-            set_tid_size, cgroup;
-    } clone = {
-        .flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS,
-        .exit_signal = SIGCHLD,
-    };
-    if (slot->leaf.v2) {
-        clone.flags |= 0x200000000ULL; /* CLONE_INTO_CGROUP */
-        clone.cgroup = (uint64_t)slot->leaf.group;
-    }
-    (void)k;
-    return (pid_t)syscall(SYS_clone3, &clone, sizeof clone);
-}
-
 void kslot_began(struct kslot *slot) {
     slot->began = keeper_now();
     slot->deadline = slot->began + BUILD_US;
 }
 
 void kslot_build(struct keeper *k, struct kslot *slot) {
-    const struct leaf_limits limits = {k->config.memory, k->config.processes + 2,
-                                       k->config.cpu_milli};
+    const struct cgroup_limits limits = keeper_leaf_limits(k);
     char text[256];
     int ends[2];
     kslot_clear(slot);
@@ -92,7 +75,7 @@ void kslot_build(struct keeper *k, struct kslot *slot) {
         .tmp_bytes = k->config.tmp_bytes,
         .host_name = k->config.host_name,
     };
-    slot->init = fork_init(k, slot);
+    slot->init = leaf_fork(&slot->leaf, CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS);
     if (slot->init == 0)
         kinit_main(&start);
     if (slot->init < 0)

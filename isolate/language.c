@@ -19,6 +19,7 @@
 #include "isolate/filter.h"
 #include "isolate/keeper_core.h"
 #include "isolate/launcher.h"
+#include "isolate/lockdown.h"
 #include "isolate/root.h"
 #include "isolate/wire.h"
 
@@ -82,7 +83,7 @@ static int send_start(struct keeper *k, int channel) {
         .filter = (uint32_t)filter,
         .environment = (uint32_t)left,
         .open_files = k->config.open_files,
-        .processes = k->config.processes + 64,
+        .processes = k->config.processes + LOCKDOWN_PROCESS_MARGIN,
     };
     int r = wire_send(channel, &start, sizeof start, &k->log, 1);
     if (r == 0)

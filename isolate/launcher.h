@@ -82,6 +82,8 @@ struct launcher_message {
 #define KEEPER_LAUNCHER_FD 4
 /* Slots beyond those of struct launcher_make, for the keeper's trial run. */
 #define LAUNCHER_TRIAL 1
+/* Processes in a slot's groups beside the function's. */
+#define LAUNCHER_RESIDENTS 2
 /* v2: the environment's group (a directory, delegated to the keeper, which stands in it
  * when it starts); not open where controllers are v1's. */
 #define KEEPER_CGROUP_FD 5

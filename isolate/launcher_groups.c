@@ -21,7 +21,6 @@
 #define KEEPER_MEMORY    (64ULL << 20)
 #define KEEPER_SLOT      (16ULL << 20)
 #define KEEPER_PROCESSES 16
-#define SLOT_PROCESSES   2            /* its init and the frozen copy of the zygote */
 #define MOST_PROCESSES   (1ULL << 22) /* the kernel's own bound */
 #define DEPTH            "4"          /* v2: groups below the environment's */
 
@@ -60,7 +59,7 @@ int launcher_groups_usable(const struct cgroup_layout *layout, struct error *err
 static struct cgroup_limits limits_of_slot(const struct launcher_make *request) {
     struct cgroup_limits limits = {
         .memory = request->memory,
-        .processes = request->processes + SLOT_PROCESSES,
+        .processes = request->processes + LAUNCHER_RESIDENTS,
         .cpu_milli = request->cpu_milli,
     };
     return limits;
@@ -71,7 +70,7 @@ static struct cgroup_limits limits_of_all(const struct launcher_make *request) {
     uint64_t leaves = request->slots + LAUNCHER_TRIAL + 1;
     struct cgroup_limits limits = {
         .memory = leaves * (request->memory + KEEPER_SLOT) + KEEPER_MEMORY,
-        .processes = leaves * (request->processes + SLOT_PROCESSES) + KEEPER_PROCESSES,
+        .processes = leaves * (request->processes + LAUNCHER_RESIDENTS) + KEEPER_PROCESSES,
         .cpu_milli = leaves * request->cpu_milli,
         .is_sum = true,
     };

@@ -34,14 +34,12 @@
 #include "images/host.h"
 #include "isolate/cgroup_backend.h"
 #include "isolate/cleanup.h"
+#include "isolate/hint.h"
 #include "isolate/root.h"
 #include "isolate/sys.h"
 
 #ifndef AT_EMPTY_PATH
 #define AT_EMPTY_PATH 0x1000
-#endif
-#ifndef CLONE_INTO_CGROUP
-#define CLONE_INTO_CGROUP 0x200000000ULL
 #endif
 #define START_MS      10000 /* for all of the children's work; usually 5 */
 #define KEEPER_NICE   (-5)
@@ -400,25 +398,6 @@ __attribute__((noreturn)) static void run_builder(struct plan *plan) {
 }
 
 /* ---- the launcher: waiting for them -------------------------------------------------------- */
-
-static const char *hint(int code) {
-    switch (code) {
-    case -EPERM:
-    case -EACCES:
-        return ". `fnrun doctor` says what this machine allows";
-    case -ENOSPC:
-        return ". A limit on namespaces or mounts was reached: sysctl user.max_user_namespaces and "
-               "its like, fs.mount-max";
-    case -EMFILE:
-    case -ENFILE:
-        return ". Too many files are open: ulimit -n";
-    case -ENOSYS:
-    case -EINVAL:
-        return ". The kernel may be too old: `fnrun doctor` says";
-    default:
-        return "";
-    }
-}
 
 static int word_failure(const struct report *report, struct error *err) {
     int length = (int)strnlen(report->text, sizeof report->text);

@@ -2,19 +2,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "isolate/cgroup_backend.h"
 #include "isolate/cleanup.h"
 #include "isolate/launcher.h"
 #include "isolate/sys.h"
 #include "isolate/wire.h"
-
-#define CPU_PERIOD_US 100000
 
 void leaf_clear(struct leaf *leaf) {
     memset(leaf, 0, sizeof *leaf);
@@ -76,28 +75,12 @@ static int open_v1(struct leaf *leaf, int launcher, uint32_t number, char *text,
 
 /* --- v2 ---------------------------------------------------------------------------- */
 
-static int write_at(int dir, const char *name, const char *text) {
-    _cleanup_close_ int fd = openat(dir, name, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, text, strlen(text)) < 0)
-        return -errno;
-    return 0;
-}
-
-static int limit_v2(int dir, const struct leaf_limits *limits) {
-    char text[64];
-    snprintf(text, sizeof text, "%llu", (unsigned long long)limits->memory);
-    int r = write_at(dir, "memory.max", text);
-    if (r == 0) {
-        r = write_at(dir, "memory.swap.max", "0");
-        if (r == -ENOENT) /* no swap accounting: nothing to limit */
-            r = 0;
-    }
-    snprintf(text, sizeof text, "%llu", (unsigned long long)limits->processes);
-    if (r == 0)
-        r = write_at(dir, "pids.max", text);
-    snprintf(text, sizeof text, "%" PRIu64 " %d", limits->cpu_milli * (CPU_PERIOD_US / 1000),
-             CPU_PERIOD_US);
-    return r < 0 ? r : write_at(dir, "cpu.max", text);
+/* Those of the keeper's hierarchy: all its controllers are v2's. */
+static int limit_v2(int dir, const struct cgroup_limits *limits, struct error *err) {
+    int r = 0;
+    for (int i = 0; i < CGROUP_CONTROLLERS && r == 0; i++)
+        r = cgroup_v2_limit(dir, i, limits, err);
+    return r;
 }
 
 int leaf_prepare(int group, char *text, size_t size) {
@@ -105,16 +88,16 @@ int leaf_prepare(int group, char *text, size_t size) {
         snprintf(text, size, "making the keeper's control group: %s", strerror(errno));
         return -errno;
     }
-    int r = write_at(group, "keeper/cgroup.procs", "0");
+    int r = cgroup_write(group, "keeper/cgroup.procs", "0");
     if (r == 0)
-        r = write_at(group, "cgroup.subtree_control", "+memory +pids +cpu");
+        r = cgroup_write(group, "cgroup.subtree_control", "+memory +pids +cpu");
     if (r < 0)
         snprintf(text, size, "dividing the environment's control group: %s", strerror(-r));
     return r;
 }
 
-static int open_v2(struct leaf *leaf, int group, uint32_t number, const struct leaf_limits *limits,
-                   char *text, size_t size) {
+static int open_v2(struct leaf *leaf, int group, uint32_t number,
+                   const struct cgroup_limits *limits, char *text, size_t size) {
     char name[16];
     leaf->v2 = true;
     if (number == LAUNCHER_ZYGOTE)
@@ -126,10 +109,11 @@ static int open_v2(struct leaf *leaf, int group, uint32_t number, const struct l
     leaf->group = openat(group, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (leaf->group < 0)
         goto failed;
-    int r = limit_v2(leaf->group, limits);
+    struct error err;
+    int r = limit_v2(leaf->group, limits, &err);
     if (r < 0) {
-        errno = -r;
-        goto failed;
+        snprintf(text, size, "control group %s of the environment: %.200s", name, err.message);
+        return r;
     }
     leaf->processes = openat(leaf->group, "pids.current", O_RDONLY | O_CLOEXEC);
     leaf->cpu = openat(leaf->group, "cpu.stat", O_RDONLY | O_CLOEXEC);
@@ -153,7 +137,7 @@ failed:
 /* --- both --------------------------------------------------------------------------- */
 
 int leaf_open(struct leaf *leaf, int launcher, int group, uint32_t number,
-              const struct leaf_limits *limits, char *text, size_t size) {
+              const struct cgroup_limits *limits, char *text, size_t size) {
     leaf_clear(leaf);
     int r = group >= 0 ? open_v2(leaf, group, number, limits, text, size)
                        : open_v1(leaf, launcher, number, text, size);
@@ -172,6 +156,15 @@ SYS_CHILD int leaf_enter(const struct leaf *leaf) {
                 return (int)r;
         }
     return 0;
+}
+
+pid_t leaf_fork(const struct leaf *leaf, uint64_t flags) {
+    struct sys_clone clone = {.flags = flags, .exit_signal = SIGCHLD};
+    if (leaf->v2) {
+        clone.flags |= CLONE_INTO_CGROUP;
+        clone.cgroup = (uint64_t)leaf->group;
+    }
+    return (pid_t)syscall(SYS_clone3, &clone, sizeof clone);
 }
 
 int leaf_move(const struct leaf *leaf, pid_t pid) {

@@ -21,15 +21,11 @@ struct leaf {
     uint64_t oom_seen;
 };
 
-struct leaf_limits {
-    uint64_t memory, processes, cpu_milli;
-};
-
 void leaf_clear(struct leaf *leaf);
 /* v1: asks the launcher for number's groups. v2 (group >= 0): makes `name` there. Returns 0 or
  * a negative errno, text worded. */
 int leaf_open(struct leaf *leaf, int launcher, int group, uint32_t number,
-              const struct leaf_limits *limits, char *text, size_t size);
+              const struct cgroup_limits *limits, char *text, size_t size);
 void leaf_close(struct leaf *leaf);
 
 /* v2, once: the keeper leaves the environment's group for a leaf of it and turns controllers on. */
@@ -38,6 +34,9 @@ int leaf_prepare(int group, char *text, size_t size);
 /* In a child that is to be limited: moves itself. On v2 nothing: CLONE_INTO_CGROUP did it.
  * Raw system calls only. */
 int leaf_enter(const struct leaf *leaf);
+/* fork(2) with flags of clone3(2), into the leaf where it is v2's; on v1 the child calls
+ * leaf_enter. Returns as fork does. */
+pid_t leaf_fork(const struct leaf *leaf, uint64_t flags);
 /* v2: moves the (frozen) process. */
 int leaf_move(const struct leaf *leaf, pid_t pid);
 

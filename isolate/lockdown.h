@@ -7,6 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What may run at once for one user id in one user namespace besides the slot's own
+ * processes: RLIMIT_NPROC counts them together. */
+#define LOCKDOWN_PROCESS_MARGIN 64
+
 struct lockdown {
     bool keep_groups; /* single-id form: setgroups is denied there */
     bool change_ids;  /* false in the single-id form: the id is the function's already */

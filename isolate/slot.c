@@ -14,35 +14,14 @@
 
 #include "isolate/child.h"
 #include "isolate/cleanup.h"
+#include "isolate/hint.h"
+#include "isolate/lockdown.h"
 #include "isolate/sys.h"
 
 #ifndef __WALL
 #define __WALL 0x40000000
 #endif
 #define CHILD_STACK 16384
-
-/* What may run at once for one user id in one user namespace besides the slot's own
- * processes: RLIMIT_NPROC counts them together. */
-#define PROCESS_MARGIN 64
-
-static const char *hint(int code) {
-    switch (code) {
-    case -EPERM:
-    case -EACCES:
-        return ". `fnrun doctor` says what this machine allows";
-    case -ENOSPC:
-        return ". A limit on namespaces or mounts was reached: sysctl user.max_user_namespaces and "
-               "its like, fs.mount-max";
-    case -EMFILE:
-    case -ENFILE:
-        return ". Too many files are open: ulimit -n";
-    case -ENOSYS:
-    case -EINVAL:
-        return ". The kernel may be too old: `fnrun doctor` says";
-    default:
-        return "";
-    }
-}
 
 static int fail(struct error *err, const char *step, int code) {
     return error_set(err, code, "%s: %s%s", step, strerror(-code), hint(code));
@@ -116,7 +95,7 @@ static void plan_lockdown(struct build *build) {
         .id = IDMAP_FUNCTION_ID,
         .open_files = spec->open_files,
         .processes = spec->without_cgroups ? spec->limits.processes
-                                           : spec->limits.processes + PROCESS_MARGIN,
+                                           : spec->limits.processes + LOCKDOWN_PROCESS_MARGIN,
         .data = spec->without_cgroups ? spec->limits.memory : 0,
     };
     /* One id for all: before Linux 5.14 RLIMIT_NPROC counts the user's own processes as well. */

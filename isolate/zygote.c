@@ -65,7 +65,7 @@ static void drop_bounding(void) {
 
 static void become_zygote(struct keeper *k, int channel) {
     struct lockdown limits = {.open_files = k->config.open_files,
-                              .processes = k->config.processes + 64};
+                              .processes = k->config.processes + LOCKDOWN_PROCESS_MARGIN};
     const char *step = "";
     int r;
     lockdown_signals();
@@ -109,18 +109,6 @@ static int write_file(const char *path, const char *text) {
     return fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
 }
 
-static pid_t fork_into(const struct leaf *leaf) {
-    struct {
-        uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
-            set_tid_size, cgroup;
-    } clone = {.exit_signal = SIGCHLD};
-    if (leaf->v2) {
-        clone.flags |= 0x200000000ULL; /* CLONE_INTO_CGROUP */
-        clone.cgroup = (uint64_t)leaf->group;
-    }
-    return (pid_t)syscall(SYS_clone3, &clone, sizeof clone);
-}
-
 /* An interpreter or loader of its own. */
 static void start_program(struct keeper *k) {
     struct zygote *z = &k->zygote;
@@ -133,7 +121,7 @@ static void start_program(struct keeper *k) {
         keeper_fail(k, "ns_last_pid: %s", strerror(-r));
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) < 0)
         keeper_fail(k, "the zygote's channel: %s", strerror(errno));
-    z->pid = fork_into(&z->leaf);
+    z->pid = leaf_fork(&z->leaf, 0);
     if (z->pid == 0)
         become_zygote(k, channel[1]);
     if (z->pid < 0)
@@ -147,10 +135,10 @@ static void start_program(struct keeper *k) {
 
 void zygote_start(struct keeper *k) {
     struct zygote *z = &k->zygote;
-    /* The page tables of its copies are charged to it. */
-    const struct leaf_limits limits = {k->config.memory + (uint64_t)k->config.slots * ZYGOTE_COPY,
-                                       k->config.processes + 2, k->config.cpu_milli};
+    struct cgroup_limits limits = keeper_leaf_limits(k);
     char text[256];
+    /* The page tables of its copies are charged to it. */
+    limits.memory += k->config.slots * ZYGOTE_COPY;
     if (leaf_open(&z->leaf, k->launcher, k->group, LAUNCHER_ZYGOTE, &limits, text, sizeof text) < 0)
         keeper_fail(k, "%s", text);
     z->began = keeper_now();
@@ -259,10 +247,8 @@ void zygote_child_notified(struct keeper *k, uint64_t id, int nr) {
 
 /* What Z itself asks for. */
 void zygote_notified(struct keeper *k, uint64_t id, int nr, const uint64_t *args) {
-    static const uint32_t copy_flags =
-        CLONE_PARENT | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD;
     struct zygote *z = &k->zygote;
-    bool copies = nr == SYS_clone && z->making && !has_copy(z) && (uint32_t)args[0] == copy_flags;
+    bool copies = nr == SYS_clone && z->making && !has_copy(z) && (uint32_t)args[0] == FORK_FLAGS;
     if (nr == GATE_CALL && args[0] == GATE_ZYGOTE && !z->failing) {
         z->gate_id = id;
         if (z->loaded)
