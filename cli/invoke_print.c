@@ -11,6 +11,7 @@
 #include "cli/decode.h"
 #include "images/function.h"
 #include "images/json.h"
+#include "isolate/file.h"
 #include "runner/invocation.h"
 #include "runner/outcome.h"
 #include "runner/report.h"
@@ -96,19 +97,6 @@ static void take_apart(struct answer *answer, const char *body, size_t length) {
 
 /* --- printing ------------------------------------------------------------------------- */
 
-static int write_all(int fd, const char *bytes, size_t length) {
-    while (length) {
-        ssize_t wrote = write(fd, bytes, length);
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote <= 0)
-            return wrote < 0 ? -errno : -EIO;
-        bytes += wrote;
-        length -= (size_t)wrote;
-    }
-    return 0;
-}
-
 static void put_result(const struct answer *answer, struct json_out *out) {
     bool json = !answer->raw && json_scan(answer->result, answer->result_length, NULL);
     if (json) {
@@ -184,7 +172,7 @@ static void put_line(const struct answer *answer, struct json_out *out) {
 static int print_json(const struct answer *answer) {
     struct json_out out = {0};
     put_json(answer, &out);
-    int r = out.failed ? -ENOMEM : write_all(STDOUT_FILENO, out.data, out.length);
+    int r = out.failed ? -ENOMEM : file_write_all(STDOUT_FILENO, out.data, out.length);
     free(out.data);
     return r;
 }
@@ -195,14 +183,14 @@ static int print_plain(const struct args *args, const struct answer *answer) {
     char room[512];
     struct json_out line = {.data = room, .capacity = sizeof room};
     if (prints_log(args))
-        write_all(STDERR_FILENO, answer->log, answer->log_length);
+        file_write_all(STDERR_FILENO, answer->log, answer->log_length);
     if (prints_line(args))
         put_line(answer, &line);
-    write_all(STDERR_FILENO, line.data, line.length);
+    file_write_all(STDERR_FILENO, line.data, line.length);
     /* Byte for byte; a newline only where a person reads it. */
-    int r = write_all(STDOUT_FILENO, answer->result, answer->result_length);
+    int r = file_write_all(STDOUT_FILENO, answer->result, answer->result_length);
     if (r == 0 && answer->result_length && isatty(STDOUT_FILENO))
-        r = write_all(STDOUT_FILENO, "\n", 1);
+        r = file_write_all(STDOUT_FILENO, "\n", 1);
     return r;
 }
 

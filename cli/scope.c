@@ -14,6 +14,7 @@
 
 #include "isolate/cgroup.h"
 #include "isolate/cleanup.h"
+#include "isolate/monotonic.h"
 
 #define SERVICE "org.freedesktop.systemd1"
 #define OBJECT  "/org/freedesktop/systemd1"
@@ -73,12 +74,6 @@ static int job_removed(sd_bus_message *message, void *data, sd_bus_error *reason
     return 0;
 }
 
-static uint64_t now_us(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 static int wait_for(sd_bus *bus, struct job *job, uint64_t deadline, struct error *err) {
     while (!job->ended) {
         int r = sd_bus_process(bus, NULL);
@@ -86,7 +81,7 @@ static int wait_for(sd_bus *bus, struct job *job, uint64_t deadline, struct erro
             return failed(r, "hung up", NULL, err);
         if (r > 0)
             continue;
-        uint64_t now = now_us();
+        uint64_t now = monotonic_us();
         if (now >= deadline)
             return failed(-ETIMEDOUT, "did not make a scope within 10 s", NULL, err);
         r = sd_bus_wait(bus, deadline - now);
@@ -158,7 +153,7 @@ static int ask(sd_bus *bus, pid_t pid, struct error *err) {
     _cleanup_reason_ sd_bus_error reason = SD_BUS_ERROR_NULL;
     struct job job = {0};
     char unit[48];
-    uint64_t deadline = now_us() + SCOPE_TIMEOUT_S * UINT64_C(1000000);
+    uint64_t deadline = monotonic_us() + SCOPE_TIMEOUT_S * UINT64_C(1000000);
 
     /* Listen first: the job may end before the reply that names it has been read.
      * Signals that come meanwhile wait in the bus's queue until sd_bus_process. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "isolate/cleanup.h"
+#include "isolate/file.h"
 
 #define DIRECTORY_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
@@ -22,19 +23,6 @@ int copy_make_directory(int at, const char *name, mode_t mode) {
     return TAKE_FD(fd);
 }
 
-static int write_all(int fd, const char *bytes, size_t length) {
-    while (length > 0) {
-        ssize_t n = write(fd, bytes, length);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        bytes += n;
-        length -= (size_t)n;
-    }
-    return 0;
-}
-
 static int create(int at, const char *name) {
     int fd = openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     return fd < 0 ? -errno : fd;
@@ -44,7 +32,7 @@ int copy_make_file(int at, const char *name, const char *bytes, unsigned long le
     _cleanup_close_ int fd = create(at, name);
     if (fd < 0)
         return fd;
-    int r = write_all(fd, bytes, length);
+    int r = file_write_all(fd, bytes, length);
     return r < 0 ? r : fchmod(fd, 0644) < 0 ? -errno : 0;
 }
 
@@ -154,7 +142,7 @@ static int copy_file(int from, const struct stat *st, int to, const char *name, 
                              strerror(errno));
         if (n == 0)
             break;
-        int r = write_all(fd, buffer, (size_t)n);
+        int r = file_write_all(fd, buffer, (size_t)n);
         if (r < 0)
             return failed(r, path, err);
         left -= n;

@@ -166,7 +166,7 @@ void ahead_spawned(struct keeper *k, struct kslot *slot) {
     slot->deadline = 0;
     slot->end = KEEPER_EXITED;
     struct keeper_message message = {
-        .op = KEEPER_READY, .slot = slot->number, .us = keeper_now() - slot->began};
+        .op = KEEPER_READY, .slot = slot->number, .us = monotonic_us() - slot->began};
     keeper_tell(k, &message);
     if (slot->died_early)
         keeper_process_reaped(k, slot, slot->status);

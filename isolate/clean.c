@@ -169,7 +169,7 @@ void clean_slot(struct keeper *k, struct kslot *slot) {
         kslot_retire(k, slot, trace, "");
         kslot_balance(k);
     } else {
-        slot->began = keeper_now();
+        slot->began = monotonic_us();
         kslot_release(k, slot);
     }
 }

@@ -36,3 +36,16 @@ int file_read(const char *path, size_t limit, char **text) {
     *text = TAKE_PTR(data);
     return 0;
 }
+
+int file_write_all(int fd, const char *bytes, size_t length) {
+    while (length) {
+        ssize_t wrote = write(fd, bytes, length);
+        if (wrote < 0 && errno == EINTR)
+            continue;
+        if (wrote <= 0)
+            return wrote < 0 ? -errno : -EIO;
+        bytes += wrote;
+        length -= (size_t)wrote;
+    }
+    return 0;
+}

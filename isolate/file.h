@@ -1,4 +1,4 @@
-/* Small text files read whole. */
+/* Small text files read whole; bytes written whole. */
 #ifndef FNRUN_FILE_H
 #define FNRUN_FILE_H
 
@@ -8,5 +8,8 @@
  * limit: of its size in bytes. Returns 0, -EFBIG above the limit, or another negative
  * errno. Files of /proc, which have no size, are read as well. */
 int file_read(const char *path, size_t limit, char **text);
+
+/* Writes all of it, however often that takes. Returns 0 or a negative errno. */
+int file_write_all(int fd, const char *bytes, size_t length);
 
 #endif

@@ -182,7 +182,7 @@ static void take_reply(struct keeper *k, struct kslot *slot, const uint64_t *arg
     }
     message.number = args[3] == GATE_ERROR ? GATE_ERROR : GATE_RESULT;
     message.length = args[2];
-    message.ended = keeper_now();
+    message.ended = monotonic_us();
     if (slot->hurry) {
         message.cpu_us = leaf_cpu_us(&slot->leaf) - slot->cpu_before;
         message.peak = leaf_peak(&slot->leaf);

@@ -29,12 +29,6 @@
 
 #define MAX_STRINGS 20000
 
-uint64_t keeper_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 /* --- to the runner --------------------------------------------------------------- */
 
 void keeper_tell(struct keeper *k, const struct keeper_message *message) {
@@ -230,7 +224,7 @@ void keeper_end_event(struct kslot *slot, int end) {
     slot->end = end;
     slot->stage = SLOT_DYING;
     slot->deadline = slot->grace = 0;
-    slot->ended = keeper_now();
+    slot->ended = monotonic_us();
     /* Not reaped yet, so the number is still its own. */
     kill(slot->process, SIGKILL);
 }
@@ -244,7 +238,7 @@ static void take_event(struct keeper *k, struct kslot *slot, const struct keeper
     slot->deadline = message->deadline;
     slot->used = true;
     slot->grace = 0;
-    slot->began = keeper_now();
+    slot->began = monotonic_us();
     slot->hurry = message->number != 0;
     if (k->way == KEEPER_FORK)
         gate_give_event(k, slot, message->length, log >= 0 ? log : k->null);
@@ -256,7 +250,7 @@ static void keep_process(struct keeper *k, struct kslot *slot) {
     message.cpu_us = cpu - slot->cpu_before;
     message.peak = leaf_peak(&slot->leaf);
     message.peak_exact = slot->leaf.peak_resets;
-    message.ended = keeper_now();
+    message.ended = monotonic_us();
     slot->cpu_before = cpu;
     leaf_reset_peak(&slot->leaf);
     slot->stage = SLOT_READY;
@@ -286,7 +280,7 @@ static void take_message(struct keeper *k, const struct keeper_message *message,
         break;
     case KEEPER_CLOSE:
         if (slot->stage == SLOT_RUNNING && message->number) {
-            slot->grace = keeper_now() + message->number * 1000UL;
+            slot->grace = monotonic_us() + message->number * 1000UL;
             slot->end = KEEPER_ANSWERED;
         } else {
             keeper_end_event(slot, KEEPER_ANSWERED);
@@ -329,7 +323,7 @@ void keeper_process_reaped(struct keeper *k, struct kslot *slot, int status) {
         slot->end = KEEPER_EXITED;
     if (ran || slot->stage == SLOT_DYING) {
         if (ran)
-            slot->ended = keeper_now();
+            slot->ended = monotonic_us();
         slot->stage = SLOT_DYING;
         clean_slot(k, slot);
     } else if (slot->stage != SLOT_LEAVING) {
@@ -424,7 +418,7 @@ static uint64_t next_deadline(const struct keeper *k) {
 }
 
 static void keep_time(struct keeper *k) {
-    uint64_t now = keeper_now();
+    uint64_t now = monotonic_us();
     if (k->zygote.deadline && now >= k->zygote.deadline)
         zygote_overdue(k);
     for (uint32_t i = 0; i <= k->config.slots; i++) {
@@ -446,7 +440,7 @@ static int wait_for_events(struct keeper *k, struct epoll_event *events, int roo
     uint64_t next = next_deadline(k), now;
     struct timespec wait, *limit = NULL;
     if (next != UINT64_MAX) {
-        now = keeper_now();
+        now = monotonic_us();
         uint64_t us = next > now ? next - now : 0;
         wait = (struct timespec){(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
         limit = &wait;

@@ -25,6 +25,7 @@
 #include "isolate/keeper.h"
 #include "isolate/launcher.h"
 #include "isolate/leaf.h"
+#include "isolate/monotonic.h"
 
 enum slot_stage {
     SLOT_EMPTY,
@@ -128,8 +129,6 @@ struct keeper {
     unsigned range_count;
     bool learned, learning;
 };
-
-uint64_t keeper_now(void); /* us, CLOCK_MONOTONIC */
 
 /* What a slot's leaf may have: init and the frozen copy are in it beside the function. */
 static inline struct cgroup_limits keeper_leaf_limits(const struct keeper *k) {

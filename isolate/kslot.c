@@ -50,7 +50,7 @@ static void close_all(struct kslot *slot) {
 /* --- building ------------------------------------------------------------------------- */
 
 void kslot_began(struct kslot *slot) {
-    slot->began = keeper_now();
+    slot->began = monotonic_us();
     slot->deadline = slot->began + BUILD_US;
 }
 
@@ -158,7 +158,7 @@ void kslot_release(struct keeper *k, struct kslot *slot) {
     slot->process = 0;
     slot->taint = -1;
     slot->event_length = 0;
-    slot->deadline = keeper_now() + BUILD_US;
+    slot->deadline = monotonic_us() + BUILD_US;
     if (send(slot->control, &command, sizeof command, MSG_NOSIGNAL) < 0)
         kslot_retire(k, slot, KEEPER_TRACE_DIED, "init died");
 }
@@ -168,7 +168,7 @@ void kslot_ready(struct keeper *k, struct kslot *slot) {
         .op = KEEPER_READY,
         .slot = slot->number,
         .number = slot->used,
-        .us = keeper_now() - slot->began,
+        .us = monotonic_us() - slot->began,
     };
     slot->deadline = 0;
     slot->end = KEEPER_EXITED;
@@ -178,7 +178,7 @@ void kslot_ready(struct keeper *k, struct kslot *slot) {
     if (slot->trial) {
         /* An event of the runtime's own, whose pages are then known. */
         slot->stage = SLOT_RUNNING;
-        slot->deadline = keeper_now() + BUILD_US;
+        slot->deadline = monotonic_us() + BUILD_US;
         gate_give_event(k, slot, GATE_TRIAL, k->log);
         return;
     }

@@ -17,6 +17,7 @@
 
 #include "isolate/cleanup.h"
 #include "isolate/launcher_language.h"
+#include "isolate/monotonic.h"
 #include "isolate/wire.h"
 
 #define LEAVE_STEP_MS 2
@@ -39,12 +40,6 @@ struct loop {
     size_t room;
     bool ending;
 };
-
-static uint64_t now_us(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 /* ---- to the runner ------------------------------------------------------------------------ */
 
@@ -252,7 +247,7 @@ static void reap(struct environment *environment) {
         environment->status = SIGKILL;
     cleanup_close(&environment->socket);
     environment->leaving = true;
-    environment->leaving_until = now_us() + LEAVE_US;
+    environment->leaving_until = monotonic_us() + LEAVE_US;
 }
 
 /* True when it is gone: the environment is freed then. */
@@ -261,7 +256,7 @@ static bool leave(struct loop *loop, struct environment *environment) {
         .op = LAUNCHER_GONE, .id = environment->id, .code = environment->status};
     struct error err = {0};
     int r = launcher_groups_remove(&environment->groups, &err);
-    if (r == -EBUSY && now_us() < environment->leaving_until)
+    if (r == -EBUSY && monotonic_us() < environment->leaving_until)
         return false;
     gone.pid = environment->pid;
     if (r < 0)

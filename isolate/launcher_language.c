@@ -22,6 +22,7 @@
 #include "images/host.h"
 #include "isolate/cleanup.h"
 #include "isolate/lockdown.h"
+#include "isolate/monotonic.h"
 #include "isolate/root.h"
 #include "isolate/wire.h"
 
@@ -30,12 +31,6 @@
 #define LAST_PAUSE  60000000 /* as often a broken one is tried again */
 #define LIVED       10000000 /* longer than this: its end was not its start's fault */
 #define LOCKED      65536    /* RLIMIT_MEMLOCK, as every function's */
-
-static uint64_t now_us(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 /* ---- in the child ----------------------------------------------------------------------- */
 
@@ -168,7 +163,7 @@ static void forget(struct language *language) {
 }
 
 static void pause_it(struct language *language) {
-    uint64_t now = now_us();
+    uint64_t now = monotonic_us();
     if (language->began && now - language->began > LIVED)
         language->pause = 0;
     language->pause = language->pause ? language->pause * 2 : FIRST_PAUSE;
@@ -181,7 +176,7 @@ static int begin(struct language *language, const struct launcher_setup *setup) 
     char prepared[512];
     struct error err = {0};
     int ends[2];
-    language->began = now_us();
+    language->began = monotonic_us();
     language->image =
         host_image_open(setup->run_dir, setup->runtimes, prepared, sizeof prepared, &err);
     if (language->image < 0)
@@ -257,7 +252,7 @@ void language_hear(struct language *language) {
 int language_tend(struct language *language, const struct launcher_setup *setup) {
     if (!language->usable || language->pid > 0)
         return -1;
-    uint64_t now = now_us();
+    uint64_t now = monotonic_us();
     if (now >= language->retry_at)
         start(language, setup);
     return language->pid > 0 ? -1 : (int)((language->retry_at - now) / 1000) + 1;

@@ -35,6 +35,7 @@
 #include "isolate/cgroup_backend.h"
 #include "isolate/cleanup.h"
 #include "isolate/hint.h"
+#include "isolate/monotonic.h"
 #include "isolate/root.h"
 #include "isolate/sys.h"
 
@@ -69,12 +70,6 @@ struct report {
 };
 
 /* ---- what does not take a child ----------------------------------------------------------- */
-
-static uint64_t now_us(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 /* A block of ids, and the groups that are named after it. */
 static int make_groups(const struct launcher_setup *setup, const struct launcher_make *request,
@@ -410,11 +405,11 @@ static int word_failure(const struct report *report, struct error *err) {
 /* Listens to the children until all have closed the line: the keeper's program has started,
  * or somebody failed. Rootless the first child asks for the maps of its user namespace. */
 static int listen_to(struct plan *plan, int line, pid_t builder, struct error *err) {
-    uint64_t until = now_us() + START_MS * 1000ULL;
+    uint64_t until = monotonic_us() + START_MS * 1000ULL;
     for (;;) {
         struct pollfd ready = {.fd = line, .events = POLLIN};
         struct report report;
-        uint64_t now = now_us();
+        uint64_t now = monotonic_us();
         int n = now < until ? poll(&ready, 1, (int)((until - now) / 1000) + 1) : 0;
         if (n < 0 && errno == EINTR)
             continue;

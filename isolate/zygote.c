@@ -141,7 +141,7 @@ void zygote_start(struct keeper *k) {
     limits.memory += k->config.slots * ZYGOTE_COPY;
     if (leaf_open(&z->leaf, k->launcher, k->group, LAUNCHER_ZYGOTE, &limits, text, sizeof text) < 0)
         keeper_fail(k, "%s", text);
-    z->began = keeper_now();
+    z->began = monotonic_us();
     z->pid = k->config.language && !z->leaf.v2 ? language_start(k, ZYGOTE_PID - 1) : -1;
     if (z->pid < 0)
         start_program(k);
@@ -171,7 +171,7 @@ static void take_failure(struct keeper *k, const uint64_t *args) {
     struct iovec there = {(void *)(uintptr_t)args[1], length};
     ssize_t got = process_vm_readv(k->zygote.pid, &here, 1, &there, 1, 0);
     message.length = got > 0 ? (uint64_t)got : 0;
-    message.us = keeper_now() - k->zygote.began;
+    message.us = monotonic_us() - k->zygote.began;
     keeper_tell(k, &message);
     _exit(0);
 }
@@ -202,7 +202,7 @@ static void judge(struct keeper *k) {
     char why[256];
     z->loaded = true;
     z->deadline = 0;
-    z->loading_us = keeper_now() - z->began;
+    z->loading_us = monotonic_us() - z->began;
     if (proof_zygote(k, why, sizeof why) < 0) {
         zygote_give_up(k, why);
         return;
@@ -276,7 +276,7 @@ void zygote_reaped(struct keeper *k, int status) {
     message.number = z->failing ? (uint32_t)z->end : KEEPER_EXITED;
     if (leaf_oom(&z->leaf))
         message.number = KEEPER_OOM;
-    message.us = keeper_now() - z->began;
+    message.us = monotonic_us() - z->began;
     keeper_tell(k, &message);
     _exit(0);
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "isolate/cleanup.h"
+#include "isolate/monotonic.h"
 #include "isolate/prompt.h"
 #include "runner/api.h"
 #include "runner/delegate.h"
@@ -61,12 +62,6 @@ struct daemon {
 
 static void say(const char *text) {
     fprintf(stderr, "fnrund: %s\n", text);
-}
-
-static uint64_t now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * SECOND + (uint64_t)time.tv_nsec / 1000;
 }
 
 /* --- settings --------------------------------------------------------------------------------- */
@@ -115,7 +110,7 @@ static int reload(sd_event_source *source, const struct signalfd_siginfo *info, 
     char text[512] = "";
     (void)source;
     (void)info;
-    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now());
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)monotonic_us());
     if (load_settings(&daemon->args, &next) == 0) {
         settings_reload(&daemon->settings, &next, text, sizeof text);
         registry_reload(daemon->registry);
@@ -135,11 +130,11 @@ static int reload(sd_event_source *source, const struct signalfd_siginfo *info, 
 static int look_whether_sent(sd_event_source *source, uint64_t time, void *userdata) {
     struct daemon *daemon = userdata;
     (void)time;
-    if (!http_open_requests(daemon->http) || now() >= daemon->finish_until) {
+    if (!http_open_requests(daemon->http) || monotonic_us() >= daemon->finish_until) {
         sd_event_exit(daemon->loop, daemon->status);
         return 0;
     }
-    sd_event_source_set_time(source, now() + LAST_LOOK);
+    sd_event_source_set_time(source, monotonic_us() + LAST_LOOK);
     sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
     return 0;
 }
@@ -148,8 +143,8 @@ static void finish(struct daemon *daemon) {
     if (daemon->finishing)
         return;
     daemon->finishing = true;
-    daemon->finish_until = now() + LAST_ANSWERS;
-    if (sd_event_add_time(daemon->loop, NULL, CLOCK_MONOTONIC, now(), 1, look_whether_sent,
+    daemon->finish_until = monotonic_us() + LAST_ANSWERS;
+    if (sd_event_add_time(daemon->loop, NULL, CLOCK_MONOTONIC, monotonic_us(), 1, look_whether_sent,
                           daemon) < 0)
         sd_event_exit(daemon->loop, daemon->status);
 }
@@ -219,7 +214,7 @@ static void launcher_lost(void *owner) {
 /* --- regular work ----------------------------------------------------------------------------- */
 
 static void again_in(sd_event_source *source, uint64_t us) {
-    sd_event_source_set_time(source, now() + us);
+    sd_event_source_set_time(source, monotonic_us() + us);
     sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
@@ -317,11 +312,11 @@ static int loop_part(struct daemon *daemon, struct error *err) {
 
 static int timers_part(struct daemon *daemon, struct error *err) {
     sd_event_source *flush = NULL, *tidy = NULL;
-    int r = sd_event_add_time(daemon->loop, &flush, CLOCK_MONOTONIC, now() + SECOND, SECOND / 10,
-                              flush_usage, daemon);
+    int r = sd_event_add_time(daemon->loop, &flush, CLOCK_MONOTONIC, monotonic_us() + SECOND,
+                              SECOND / 10, flush_usage, daemon);
     if (r >= 0)
-        r = sd_event_add_time(daemon->loop, &tidy, CLOCK_MONOTONIC, now() + 60 * SECOND, SECOND,
-                              tidy_up, daemon);
+        r = sd_event_add_time(daemon->loop, &tidy, CLOCK_MONOTONIC, monotonic_us() + 60 * SECOND,
+                              SECOND, tidy_up, daemon);
     if (r < 0)
         return error_set(err, r, "no timer: %s", strerror(-r));
     sd_event_source_set_floating(flush, 1);

@@ -14,12 +14,6 @@
 
 #define ROUNDS 16 /* of libmicrohttpd in one turn of the loop */
 
-uint64_t http_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-}
-
 /* ---- rounds ------------------------------------------------------------------------ */
 
 static void suspend_waiting(struct http *http) {
@@ -160,7 +154,7 @@ void http_reply(struct http_request *request, unsigned status, const char *const
         status = MHD_HTTP_INTERNAL_SERVER_ERROR;
     }
     request->phase = request->phase == HTTP_WAITING ? HTTP_ANSWERED : HTTP_DRAIN;
-    request->since = http_now();
+    request->since = monotonic_us();
     request->answer_bytes = length;
     request->response = response;
     request->status = status;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "runner/http_core.h"
+#include "isolate/file.h"
 
 #define HUGE        (2ul << 20)
 #define FIRST_CHUNK 4096
@@ -52,25 +53,12 @@ static int grow(struct http_body *body, size_t needed) {
     return 0;
 }
 
-static int write_all(int fd, const char *bytes, size_t length) {
-    while (length) {
-        ssize_t wrote = write(fd, bytes, length);
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote <= 0)
-            return wrote < 0 ? -errno : -EIO;
-        bytes += wrote;
-        length -= (size_t)wrote;
-    }
-    return 0;
-}
-
 int http_body_add(struct http_body *body, const char *bytes, size_t length) {
     if (length > body->limit - body->bytes)
         return -EFBIG;
     int r = 0;
     if (body->spool_to >= 0) {
-        r = write_all(body->spool_to, bytes, length);
+        r = file_write_all(body->spool_to, bytes, length);
     } else {
         if (body->capacity - body->length < length + 1)
             r = grow(body, body->length + length + 1);

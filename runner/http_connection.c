@@ -35,7 +35,7 @@ void http_close_idle(struct http *http) {
  * come, nor one with a request on its way. */
 static void close_longest_idle(struct http *http) {
     struct http_connection *idle = NULL;
-    uint64_t now = http_now();
+    uint64_t now = monotonic_us();
     for (struct http_connection *at = http->connections; at; at = at->next)
         if (!at->request && now > at->since + HTTP_NEW_US && (!idle || at->since < idle->since) &&
             !has_unread(at->fd))
@@ -66,7 +66,7 @@ static void set_sweep(struct http *http) {
         return;
     sd_event_source_get_enabled(http->sweep_source, &is);
     if (is != wanted && wanted == SD_EVENT_ON)
-        sd_event_source_set_time(http->sweep_source, http_now() + HTTP_SWEEP_US);
+        sd_event_source_set_time(http->sweep_source, monotonic_us() + HTTP_SWEEP_US);
     if (is != wanted)
         sd_event_source_set_enabled(http->sweep_source, wanted);
 }
@@ -95,7 +95,7 @@ static void open_connection(struct http *http, struct MHD_Connection *mhd, void 
     connection->mhd = mhd;
     connection->fd = info->connect_fd;
     connection->family = http->family;
-    connection->since = http_now();
+    connection->since = monotonic_us();
     read_peer(connection);
     struct epoll_event event = {.events = EPOLLET | EPOLLHUP | EPOLLERR, .data.ptr = connection};
     if (connection->family != AF_UNIX)
@@ -215,7 +215,7 @@ static bool too_slow(const struct http_connection *connection, uint64_t now) {
 
 static int on_sweep(sd_event_source *source, uint64_t time, void *owner) {
     struct http *http = owner;
-    uint64_t now = http_now();
+    uint64_t now = monotonic_us();
     (void)time;
     for (struct http_connection *at = http->connections; at; at = at->next)
         if (too_slow(at, now))

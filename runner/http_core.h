@@ -18,6 +18,7 @@
 #include <microhttpd.h>
 #include <systemd/sd-event.h>
 
+#include "isolate/monotonic.h"
 #include "runner/http.h"
 
 #define HTTP_CONNECTIONS 1024
@@ -105,8 +106,6 @@ struct http {
     struct http_connection *connections; /* newest first */
     struct http_request *to_flush, **to_flush_end, *to_suspend;
 };
-
-uint64_t http_now(void); /* us, CLOCK_MONOTONIC */
 
 /* http.c */
 void http_run(struct http *http); /* rounds of libmicrohttpd until it is quiet */

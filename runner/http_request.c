@@ -162,7 +162,7 @@ void http_on_completed(void *owner, struct MHD_Connection *mhd, void **context,
     if (!request)
         return;
     http_tell_gone(request);
-    request->connection->since = http_now();
+    request->connection->since = monotonic_us();
     request->connection->request = NULL;
     http_go_on_accepting(request->connection->http);
     request_free(request);
@@ -180,7 +180,7 @@ static struct http_request *request_new(struct http *http, struct MHD_Connection
     connection->request = request;
     request->method = method;
     request->path = path;
-    request->since = http_now();
+    request->since = monotonic_us();
     request->body.spool_to = -1;
     http->open_requests++;
     return request;

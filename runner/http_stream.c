@@ -115,7 +115,7 @@ void http_end(struct http_request *request) {
     if (request->phase != HTTP_STREAMING)
         return;
     request->phase = HTTP_ANSWERED;
-    request->since = http_now();
+    request->since = monotonic_us();
     if (request->stream)
         request->stream->ended = true;
     http_flush_later(request);

@@ -23,6 +23,7 @@
 #include "images/runtimes.h"
 #include "isolate/claim.h"
 #include "isolate/cleanup.h"
+#include "isolate/file.h"
 #include "runner/check.h"
 #include "runner/event.h"
 #include "runner/invocation.h"
@@ -217,34 +218,21 @@ static void fill_spec(struct invocation *invocation, const struct args *args,
 
 /* ---- what is printed ------------------------------------------------------------ */
 
-static int write_all(int fd, const char *bytes, size_t length) {
-    while (length) {
-        ssize_t wrote = write(fd, bytes, length);
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote <= 0)
-            return -errno;
-        bytes += wrote;
-        length -= (size_t)wrote;
-    }
-    return 0;
-}
-
 static int print_outcome(const struct args *args, const struct invocation *invocation) {
     struct json_out out = {0};
     int r;
     if (args->json) {
         report_json(invocation, &out);
-        r = write_all(1, out.data, out.length);
+        r = file_write_all(1, out.data, out.length);
     } else {
         if (!args->quiet && args->log_level >= LOG_LEVEL_INFO) {
             report_line(invocation, &out);
-            write_all(2, out.data, out.length);
+            file_write_all(2, out.data, out.length);
         }
         /* Byte for byte; a newline only where a person reads it. */
-        r = write_all(1, invocation->result, invocation->result_length);
+        r = file_write_all(1, invocation->result, invocation->result_length);
         if (r == 0 && isatty(1) && invocation->result_length)
-            r = write_all(1, "\n", 1);
+            r = file_write_all(1, "\n", 1);
     }
     free(out.data);
     if (r < 0) {

@@ -11,12 +11,6 @@
 #define QUEUE_TIMES 4     /* of concurrency */
 #define TEXTS_MOST  12288 /* bytes of client context and trace id */
 
-uint64_t pool_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 /* --- the queue ----------------------------------------------------------------------------- */
 
 void queue_add(struct call_queue *queue, struct call *call) {
@@ -55,7 +49,7 @@ static struct call record_of(const struct call *call) {
 }
 
 void pool_finish(struct pool *pool, struct call *call, struct warm *slot) {
-    call->finished = pool_now();
+    call->finished = monotonic_us();
     call->slot = NULL;
     call->pool = NULL;
     stats_add(pool, call);
@@ -181,7 +175,7 @@ void warm_take_call(struct warm *slot, struct call *call) {
     slot->call = call;
     slot->cancelled = slot->large = slot->recording = false;
     slot->verdict = OUTCOME_SUCCESS;
-    slot->since = pool_now();
+    slot->since = monotonic_us();
     slot->timeout_ms = timeout_of(pool, call);
     slot->deadline = slot->since + slot->timeout_ms * 1000;
     call->slot = slot;
@@ -243,7 +237,7 @@ void warm_settle(struct warm *slot, const struct keeper_message *end) {
     if (end) {
         warm_put_numbers(of, end);
         slot->peak = end->peak;
-        uint64_t took = pool_now() - slot->since;
+        uint64_t took = monotonic_us() - slot->since;
         pool->occupied_us = pool->occupied_us ? (pool->occupied_us * 7 + took) / 8 : took;
         pool->cpu_us += end->cpu_us;
     }
@@ -291,7 +285,7 @@ static uint32_t queue_most(const struct pool *pool) {
 }
 
 int pool_submit(struct pool *pool, struct call *call) {
-    uint64_t now = pool_now();
+    uint64_t now = monotonic_us();
     size_t texts =
         (call->context ? strlen(call->context) : 0) + (call->trace_id ? strlen(call->trace_id) : 0);
     if (pool->draining || pool->pools->killed)
@@ -343,7 +337,7 @@ void pool_cancel(struct call *call) {
     if (pool->way == KEEPER_AHEAD && !slot->started)
         return;
     struct keeper_message message = {.op = KEEPER_CANCEL, .slot = slot->number};
-    uint64_t now = pool_now();
+    uint64_t now = monotonic_us();
     if (now < slot->deadline)
         slot->deadline = now;
     environment_send(pool->environment, &message, NULL, 0);
@@ -390,12 +384,12 @@ void pool_start(struct pool *pool,
     pool->started = started;
     pool->started_owner = owner;
     pool->active = true;
-    pool_arm(pool, pool_now());
+    pool_arm(pool, monotonic_us());
 }
 
 void pool_drain(struct pool *pool, void (*drained)(void *owner), void *owner) {
     pool->draining = true;
     pool->drained = drained;
     pool->drained_owner = owner;
-    pool_arm(pool, pool_now());
+    pool_arm(pool, monotonic_us());
 }

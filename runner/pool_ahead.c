@@ -106,7 +106,7 @@ static int open_program(struct warm *slot) {
     ends_close(&slot->ends);
     slot->reader = (struct frame_reader){.limit = slot->pool->function.limits.response};
     slot->started = slot->timed = slot->served = false;
-    slot->load_began = slot->since = pool_now();
+    slot->load_began = slot->since = monotonic_us();
     slot->load_us = slot->deadline = 0;
     int r = has_frames(slot) ? ends_open_frames(&slot->ends) : ends_open_pipes(&slot->ends);
     if (r < 0)
@@ -128,7 +128,7 @@ static void send_program(struct warm *slot) {
 
 void ahead_load(struct warm *slot) {
     if (open_program(slot) < 0) {
-        pool_arm(slot->pool, pool_now() + pool_times.backoff_first); /* it stays needy */
+        pool_arm(slot->pool, monotonic_us() + pool_times.backoff_first); /* it stays needy */
         return;
     }
     warm_set_state(slot, WARM_LOADING);
@@ -219,7 +219,7 @@ static void take_answer(struct warm *slot) {
     bool whole = slot->reader.done && !slot->reader.too_large && !slot->reader.broken;
     bool keep = whole && pool->function.scale.isolation == ISOLATION_ENVIRONMENT;
     uint32_t grace = whole ? FRAME_GRACE_MS : 0;
-    uint64_t now = pool_now();
+    uint64_t now = monotonic_us();
     close_input(slot);
     watch_channel(slot, false);
     slot->call->duration_us = now - slot->since;
@@ -242,7 +242,7 @@ static void take_frames(struct warm *slot) {
             say(slot, KEEPER_CLOSE, FRAME_GRACE_MS, 0);
         fail_loading(slot, OUTCOME_SUCCESS, 0, false, NULL);
     } else if (slot->state == WARM_LOADING && reader->ready && !slot->load_us) {
-        slot->load_us = pool_now() - slot->load_began;
+        slot->load_us = monotonic_us() - slot->load_began;
         watch_channel(slot, false);
         if (slot->timed)
             say(slot, KEEPER_KEEP, 0, 0);
@@ -252,7 +252,7 @@ static void take_frames(struct warm *slot) {
 /* The call is over for the runner, its process is not. Only what has been given its event can be
  * ended: one that is being started yet is when it runs. */
 static void end_early(struct warm *slot) {
-    slot->deadline = pool_now();
+    slot->deadline = monotonic_us();
     say(slot, slot->cancelled ? KEEPER_CANCEL : KEEPER_CLOSE, 0, 0);
     pool_arm(slot->pool, slot->deadline + pool_times.slack);
 }
@@ -311,7 +311,7 @@ static int verdict_of(const struct warm *slot, const struct keeper_message *end)
 }
 
 static void end_call(struct warm *slot, const struct keeper_message *message) {
-    uint64_t now = pool_now();
+    uint64_t now = monotonic_us();
     uint64_t ended = message->ended > slot->since && message->ended < now ? message->ended : now;
     drain(slot);
     slot->call->duration_us = ended - slot->since;
@@ -321,7 +321,7 @@ static void end_call(struct warm *slot, const struct keeper_message *message) {
 
 static void take_started(struct warm *slot) {
     struct pool *pool = slot->pool;
-    uint64_t now = pool_now();
+    uint64_t now = monotonic_us();
     slot->started = true;
     pool->built++;
     switch (slot->state) {
@@ -458,7 +458,7 @@ void ahead_message(struct warm *slot, const struct keeper_message *message) {
         warm_set_state(slot, WARM_NEEDY);
         if (ahead_on_demand(pool))
             warm_make_free(slot);
-        else if (pool_now() < pool->retry_at)
+        else if (monotonic_us() < pool->retry_at)
             pool_arm(pool, pool->retry_at);
         else
             ahead_load(slot);

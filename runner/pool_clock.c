@@ -134,7 +134,7 @@ static int tick(sd_event_source *source, uint64_t usec, void *data) {
     (void)source;
     (void)usec;
     pool->armed = POOL_NEVER;
-    uint64_t now = pool_now();
+    uint64_t now = monotonic_us();
     uint64_t next = expire(pool, now, &expired);
     refuse_expired(pool, &expired);
     if (pool->draining)

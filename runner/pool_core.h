@@ -16,6 +16,7 @@
 #include <systemd/sd-event.h>
 
 #include "isolate/gate.h"
+#include "isolate/monotonic.h"
 #include "runner/conclude.h"
 #include "runner/ends.h"
 #include "runner/environment.h"
@@ -158,8 +159,6 @@ struct pool_times {
     uint64_t start;  /* of an environment, beside what loading may take */
 };
 extern struct pool_times pool_times;
-
-uint64_t pool_now(void); /* us, CLOCK_MONOTONIC */
 
 /* --- pool.c --- */
 void queue_add(struct call_queue *queue, struct call *call);

@@ -55,7 +55,7 @@ void fork_begin(struct warm *slot, struct call *call) {
 
 /* The keeper's clock is this one's, but its word is only a keeper's. */
 static uint64_t duration(const struct warm *slot, uint64_t ended) {
-    uint64_t now = pool_now();
+    uint64_t now = monotonic_us();
     return (ended > slot->since && ended <= now ? ended : now) - slot->since;
 }
 

@@ -39,7 +39,7 @@ void pool_note_failure(struct pool *pool, const char *text, const struct logs *l
         if ((unsigned char)*at < ' ')
             *at = ' ';
     pool->failures++;
-    pool->retry_at = pool_now() + pool->backoff_us;
+    pool->retry_at = monotonic_us() + pool->backoff_us;
     pool->backoff_us *= 2;
     if (pool->backoff_us > pool_times.backoff_most)
         pool->backoff_us = pool_times.backoff_most;
@@ -127,14 +127,14 @@ static void end_environment(struct pool *pool) {
         pools_release(pool->pools, pool);
     else
         pool->leaving = environment;
-    pool_arm(pool, pool_now());
+    pool_arm(pool, monotonic_us());
 }
 
 static void environment_is_gone(void *owner) {
     struct pool *pool = owner;
     pool->leaving = NULL;
     pools_release(pool->pools, pool);
-    pool_arm(pool, pool_now());
+    pool_arm(pool, monotonic_us());
 }
 
 void pool_rest(struct pool *pool) {
@@ -149,7 +149,7 @@ bool pool_is_idle(const struct pool *pool) {
 void pool_note_quiet(struct pool *pool) {
     if (!pool_is_idle(pool))
         return;
-    pool->idle_since = pool_now();
+    pool->idle_since = monotonic_us();
     if (pool->draining)
         pool_arm(pool, pool->idle_since);
     else if (pool->environment)
@@ -172,7 +172,7 @@ static void collect_calls(struct pool *pool, struct call_queue *calls, const cha
             call->outcome = outcome;
             call->result = answer.result;
             call->result_length = answer.result_length;
-            call->duration_us = pool_now() - slot->since;
+            call->duration_us = monotonic_us() - slot->since;
         }
         log_take(slot, call);
         slot->call = NULL;
@@ -208,7 +208,7 @@ void pool_lose(struct pool *pool, const char *why) {
     struct call_queue calls = {0};
     char text[KEEPER_TEXT];
     snprintf(text, sizeof text, "%s", why); /* why may be of what ends here */
-    if (pool->came_up && pool_now() - pool->came_up > LONG_LIFE_US)
+    if (pool->came_up && monotonic_us() - pool->came_up > LONG_LIFE_US)
         pool_note_success(pool);
     take_down(pool, &calls, text);
     pool_note_failure(pool, text, &pool->log);
@@ -260,7 +260,7 @@ static void come_up(struct pool *pool, const struct keeper_message *message) {
     pool->up = true;
     pool->way = (int)message->number;
     memcpy(pool->why, message->text, sizeof pool->why);
-    pool->came_up = pool->idle_since = pool_now();
+    pool->came_up = pool->idle_since = monotonic_us();
     pool->start_us = pool->came_up - pool->began;
     pool->window_ends = pool->came_up + pool_times.window;
     pool_balance(pool, false);
@@ -306,7 +306,7 @@ void pool_wake(struct pool *pool) {
     static const struct environment_events events = {
         .message = take_message, .log = take_log, .lost = is_lost, .gone = environment_is_gone};
     struct error err = {0};
-    uint64_t now = pool_now();
+    uint64_t now = monotonic_us();
     if (pool->environment || pool->leaving || pool->pools->killed)
         return;
     if (pool->plan_error.code < 0) {

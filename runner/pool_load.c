@@ -80,7 +80,7 @@ static void answer_call(struct pool *pool, const struct load_failure *failure, s
     call->log_length = logs.kept.length;
     call->log_truncated = logs.truncated;
     call->cold = true;
-    call->init_us = pool_now() - (call->arrived > pool->began ? call->arrived : pool->began);
+    call->init_us = monotonic_us() - (call->arrived > pool->began ? call->arrived : pool->began);
     pool_finish(pool, call, NULL);
 }
 
@@ -109,7 +109,7 @@ void pool_load_failed(struct pool *pool, struct load_failure *failure, uint32_t 
     message_of(&answer, text, sizeof text);
     pool->failed_loading = true;
     pool_note_failure(pool, text, failure->log);
-    if (pool_is_broken(pool, pool_now()))
+    if (pool_is_broken(pool, monotonic_us()))
         most = UINT32_MAX;
     while (pool->queue.first && told.count < most) {
         struct call *call = pool->queue.first;

@@ -55,14 +55,14 @@ static int readable(sd_event_source *source, int fd, uint32_t revents, void *dat
     log_read(slot);
     if (slot->log_source && slot->logs.truncated) {
         sd_event_source_set_enabled(source, SD_EVENT_OFF);
-        slot->log_resumes = pool_now() + PAUSE_US;
+        slot->log_resumes = monotonic_us() + PAUSE_US;
         pool_arm(slot->pool, slot->log_resumes);
     }
     return 0;
 }
 
 void log_watch(struct warm *slot) {
-    uint64_t now = pool_now();
+    uint64_t now = monotonic_us();
     if (slot->ends.log < 0)
         return;
     if (slot->log_resumes) {
@@ -111,7 +111,7 @@ void log_close(struct warm *slot) {
 
 void log_read_zygote(struct pool *pool) {
     int fd = environment_log(pool->environment);
-    uint64_t now = pool_now();
+    uint64_t now = monotonic_us();
     if (fd < 0 || (pool->log_resumes && now < pool->log_resumes))
         return;
     pool->log_resumes = 0;

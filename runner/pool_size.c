@@ -43,7 +43,7 @@ uint32_t pool_needed(const struct pool *pool, uint64_t now) {
 }
 
 void pool_balance(struct pool *pool, bool may_shrink) {
-    uint64_t now = pool_now();
+    uint64_t now = monotonic_us();
     if (!pool->up || !pool->environment)
         return;
     uint32_t count = pool_needed(pool, now);

@@ -80,7 +80,7 @@ static struct pool *least_valuable(const struct pools *pools, uint64_t now) {
 
 bool pools_charge(struct pools *pools, struct pool *pool) {
     uint64_t bytes = cost(pools, pool), idle = 0;
-    uint64_t now = pool_now();
+    uint64_t now = monotonic_us();
     if (!pools->budget || pool->charged)
         return true;
     for (const struct pool *other = pools->first; other; other = other->next)
@@ -119,5 +119,5 @@ void pools_room(struct pools *pools) {
         return;
     for (struct pool *pool = pools->first; pool; pool = pool->next)
         if (pool->waits_for_room)
-            pool_arm(pool, pool_now());
+            pool_arm(pool, monotonic_us());
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "isolate/cleanup.h"
+#include "isolate/file.h"
 #include "runner/unpack_name.h"
 
 #define BLOCK 65536
@@ -127,19 +128,6 @@ static int make_folder(struct unpacking *unpacking) {
 
 /* --- files -------------------------------------------------------------------------------- */
 
-static int write_all(int fd, const char *data, size_t size) {
-    while (size) {
-        ssize_t wrote = write(fd, data, size);
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote < 0)
-            return -errno;
-        data += wrote;
-        size -= (size_t)wrote;
-    }
-    return 0;
-}
-
 static int too_large(struct unpacking *unpacking) {
     return refuse(unpacking, -EFBIG, "the files are larger than %llu MiB together",
                   (unsigned long long)(unpacking->limits->bytes >> 20));
@@ -157,7 +145,7 @@ static int write_content(struct unpacking *unpacking, int fd) {
         unpacking->bytes += (uint64_t)got;
         if (unpacking->bytes > unpacking->limits->bytes)
             return too_large(unpacking);
-        int r = write_all(fd, block, (size_t)got);
+        int r = file_write_all(fd, block, (size_t)got);
         if (r < 0)
             return failed(unpacking, -r);
     }

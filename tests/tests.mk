@@ -34,7 +34,7 @@ checks_test_frame_LDADD = $(CMOCKA_LIBS)
 checks_test_function_SOURCES = tests/unit/test_function.c images/function.c images/detect.c images/folder.c \
 	images/handler.c images/json.c $(config_sources)
 checks_test_function_LDADD = $(CMOCKA_LIBS) $(INIH_LIBS)
-checks_test_host_SOURCES = tests/unit/test_host.c images/host.c images/host_tree.c images/copy.c
+checks_test_host_SOURCES = tests/unit/test_host.c isolate/file.c images/host.c images/host_tree.c images/copy.c
 # Its paths are short and made from several buffers of one size.
 checks_test_host_CFLAGS = $(AM_CFLAGS) -Wno-format-truncation -Wno-restrict
 checks_test_host_LDADD = $(CMOCKA_LIBS)
@@ -90,12 +90,12 @@ checks_test_runtimes_LDADD = $(CMOCKA_LIBS)
 # Servers that the tests of HTTP talk to: the gateway by itself, with short times; the API over
 # pools and a registry that are made up.
 check_PROGRAMS += checks/http_server checks/http_api_server
-checks_http_server_SOURCES = tests/http/server.c $(fnrund_gateway_sources)
+checks_http_server_SOURCES = isolate/file.c tests/http/server.c $(fnrund_gateway_sources)
 checks_http_server_CPPFLAGS = $(AM_CPPFLAGS) -DHTTP_IDLE_S=1 -DHTTP_GRACE_US=1000000ull -DHTTP_HEADERS_US=2000000ull \
 	-DHTTP_SWEEP_US=200000ull
 checks_http_server_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS) $(MICROHTTPD_CFLAGS)
 checks_http_server_LDADD = $(SYSTEMD_LIBS) $(MICROHTTPD_LIBS)
-checks_http_api_server_SOURCES = tests/http/api_server.c $(fnrund_gateway_sources) $(fnrund_api_sources) \
+checks_http_api_server_SOURCES = isolate/file.c tests/http/api_server.c $(fnrund_gateway_sources) $(fnrund_api_sources) \
 	runner/logbook.c runner/logbook_journal.c runner/outcome.c runner/request_id.c images/json.c $(config_sources)
 checks_http_api_server_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS) $(MICROHTTPD_CFLAGS) $(CJSON_CFLAGS)
 checks_http_api_server_LDADD = $(SYSTEMD_LIBS) $(MICROHTTPD_LIBS) $(CJSON_LIBS) $(INIH_LIBS)
@@ -113,7 +113,7 @@ lint: $(BUILT_SOURCES) config.h
 
 # NAME:SOURCE,SOURCE...: tests/fuzz/fuzz_NAME.c and what it is linked with.
 fuzz_targets = json:images/json.c answer:cli/http.c,cli/base64.c,cli/decode.c,images/json.c \
-	unpack:runner/unpack_files.c,runner/unpack_name.c,runner/package_tree.c \
+	unpack:isolate/file.c,runner/unpack_files.c,runner/unpack_name.c,runner/package_tree.c \
 	settings:runner/settings.c,images/config.c,images/config_lines.c,images/config_table.c,images/config_value.c,images/runtimes.c \
 	config:images/config.c,images/config_lines.c,images/config_table.c,images/config_value.c,images/runtimes.c
 FUZZ_SECONDS = 20

@@ -64,15 +64,15 @@ static void turn(void) {
 /* Turns the loop until there is something to read. */
 static void await_input(int fd) {
     struct pollfd wait = {.fd = fd, .events = POLLIN};
-    for (uint64_t end = pool_now() + PATIENCE_MS * 1000; poll(&wait, 1, 0) == 0;) {
-        assert_true(pool_now() < end);
+    for (uint64_t end = monotonic_us() + PATIENCE_MS * 1000; poll(&wait, 1, 0) == 0;) {
+        assert_true(monotonic_us() < end);
         turn();
     }
 }
 
 static void await(const bool *what) {
-    for (uint64_t end = pool_now() + PATIENCE_MS * 1000; !*what;) {
-        assert_true(pool_now() < end);
+    for (uint64_t end = monotonic_us() + PATIENCE_MS * 1000; !*what;) {
+        assert_true(monotonic_us() < end);
         turn();
     }
 }
@@ -283,12 +283,12 @@ static void keeper_comes_up(uint32_t way) {
 static void await_ready(void) {
     struct pollfd said_something = {.fd = keeper.socket, .events = POLLIN};
     struct pool_stats stats;
-    uint64_t end = pool_now() + PATIENCE_MS * 1000;
+    uint64_t end = monotonic_us() + PATIENCE_MS * 1000;
     for (;;) {
         pool_read_stats(pool, &stats);
         if (stats.ready || poll(&said_something, 1, 0) == 1)
             return;
-        assert_true(pool_now() < end);
+        assert_true(monotonic_us() < end);
         turn();
     }
 }
@@ -307,7 +307,7 @@ static void keeper_replies(uint32_t slot, const char *text, uint32_t kind) {
                                         .slot = slot,
                                         .number = kind,
                                         .length = strlen(text),
-                                        .ended = pool_now()});
+                                        .ended = monotonic_us()});
 }
 
 static void keeper_ends(uint32_t slot, uint32_t number, int status) {
@@ -318,7 +318,7 @@ static void keeper_ends(uint32_t slot, uint32_t number, int status) {
                                         .cpu_us = 77,
                                         .peak = 4096000,
                                         .peak_exact = 1,
-                                        .ended = pool_now()});
+                                        .ended = monotonic_us()});
 }
 
 /* --- calls --------------------------------------------------------------------------------- */
@@ -375,7 +375,7 @@ static void a_call_starts_the_environment_and_is_answered_from_shared_memory(voi
              call.call.request_id);
     assert_int_equal(said.length, strlen(expected));
     assert_memory_equal(event_of(0), expected, strlen(expected));
-    assert_true(said.deadline > pool_now() && said.deadline <= pool_now() + 3000000);
+    assert_true(said.deadline > monotonic_us() && said.deadline <= monotonic_us() + 3000000);
     keeper_replies(0, "{\"ok\":true}", GATE_RESULT);
     await(&call.done);
     assert_true(call.call.cold);
@@ -440,9 +440,9 @@ static void a_flood_of_log_is_cut_and_stops_nobody(void **state) {
     memset(line, 'x', sizeof line);
     assert_return_code(fcntl(out, F_SETFL, O_NONBLOCK), 0);
     /* More than limit and pipe hold: it is read while the call runs. */
-    uint64_t end = pool_now() + PATIENCE_MS * 1000;
+    uint64_t end = monotonic_us() + PATIENCE_MS * 1000;
     for (size_t sent = 0; sent < 300000;) {
-        assert_true(pool_now() < end);
+        assert_true(monotonic_us() < end);
         ssize_t wrote = write(out, line, sizeof line);
         if (wrote > 0)
             sent += (size_t)wrote;
@@ -472,7 +472,7 @@ static void a_call_that_wants_its_numbers_is_answered_with_them(void **state) {
     memcpy(event_of(0) + keeper.config.event_size, "1", 1);
     keeper_says((struct keeper_message){.op = KEEPER_RESULT,
                                         .length = 1,
-                                        .ended = pool_now(),
+                                        .ended = monotonic_us(),
                                         .cpu_us = 55,
                                         .peak = 4096,
                                         .peak_exact = 1});
@@ -1017,7 +1017,7 @@ static void slots_grow_with_the_load_and_shrink_after_it(void **state) {
         keeper_ends(0, KEEPER_ANSWERED, SIGKILL);
     }
     function.scale.keep_alive_ms = 600000;
-    pool_arm(pool, pool_now());
+    pool_arm(pool, monotonic_us());
     uint32_t want = await_want();
     while (want != 1) {
         assert_true(want < 4);
@@ -1158,7 +1158,7 @@ static void program_starts(uint32_t slot) {
     given[3] = given[2] = -EBADF;
     keeper_says_op(KEEPER_READY, slot, 0);
     await_message(KEEPER_EVENT, slot);
-    assert_true(said.deadline > pool_now() + 5000000); /* loading has its own limit */
+    assert_true(said.deadline > monotonic_us() + 5000000); /* loading has its own limit */
 }
 
 static void program_loads(uint32_t slot) {
@@ -1186,7 +1186,7 @@ static void a_program_started_ahead_is_loaded_and_answers_by_frames(void **state
     assert_int_equal(write(program_log, "loading\n", 8), 8);
     program_loads(0);
     await_message(KEEPER_EVENT, 0);
-    assert_true(said.deadline <= pool_now() + 3000000);
+    assert_true(said.deadline <= monotonic_us() + 3000000);
     expect_frame(channel, "{\"n\":1}");
     assert_int_equal(write(program_log, "working\n", 8), 8);
     write_frame(channel, FRAME_RESULT, "2");
