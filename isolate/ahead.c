@@ -17,7 +17,6 @@
 #include "isolate/sys.h"
 
 #define FUNCTION_STACK 32768
-#define ABOVE_TARGETS  16
 #define EXEC_STEP      "starting the program"
 
 /* What the spawner says: the program's process, or the step that failed. */
@@ -43,23 +42,6 @@ struct plan {
         }                                                                                          \
     } while (0)
 
-SYS_CHILD static long place_descriptors(const struct kslot *slot) {
-    long high[4];
-    int count = 0;
-    while (count < 4 && slot->given[count] >= 0) {
-        high[count] = sys_call3(SYS_fcntl, slot->given[count], F_DUPFD_CLOEXEC, ABOVE_TARGETS);
-        if (high[count] < 0)
-            return high[count];
-        count++;
-    }
-    for (int i = 0; i < count; i++) {
-        long r = sys_call3(SYS_dup3, high[i], i, 0);
-        if (r < 0)
-            return r;
-    }
-    return sys_call3(SYS_close_range, count, ~0U, 0);
-}
-
 /* The program's process, in the spawner's memory. In order: groups while it is the keeper's id,
  * namespaces while it has its capabilities, then all of it is given up. */
 SYS_CHILD static int program(void *argument) {
@@ -73,7 +55,8 @@ SYS_CHILD static int program(void *argument) {
         if (!(i == GATE_NAMESPACES - 1 && k->config.host_network))
             TRY(plan, "joining the slot's namespaces",
                 sys_call2(SYS_setns, plan->slot->namespaces[i], types[i]));
-    TRY(plan, "placing descriptors", place_descriptors(plan->slot));
+    TRY(plan, "placing descriptors",
+        lockdown_descriptors(plan->slot->given, plan->slot->given[3] >= 0 ? 4 : 3));
     TRY(plan, "entering /var/task", sys_call1(SYS_chdir, SYS_PTR("/var/task")));
     int r = lockdown_apply(&plan->lockdown, &step);
     TRY(plan, "giving up privileges", r);

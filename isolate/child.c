@@ -10,7 +10,6 @@
 #include "isolate/sys.h"
 
 #define FUNCTION_STACK 32768
-#define ABOVE_TARGETS  16 /* descriptors are first copied to numbers above 0 to 3 */
 
 #define TRY(failure_, name, call)                                                                  \
     do {                                                                                           \
@@ -60,16 +59,9 @@ SYS_CHILD static int take_descriptors(struct build *build) {
     const struct slot_spec *spec = build->spec;
     const int sources[] = {spec->standard_input, spec->standard_output, spec->standard_error,
                            spec->channel};
-    int count = spec->channel >= 0 ? 4 : 3;
-    long high[4];
     TRY(&build->failure, "copying descriptors", sys_call1(SYS_unshare, CLONE_FILES));
-    for (int i = 0; i < count; i++) {
-        high[i] = sys_call3(SYS_fcntl, sources[i], F_DUPFD_CLOEXEC, ABOVE_TARGETS);
-        TRY(&build->failure, "copying descriptors", high[i]);
-    }
-    for (int i = 0; i < count; i++)
-        TRY(&build->failure, "placing descriptors", sys_call3(SYS_dup3, high[i], i, 0));
-    TRY(&build->failure, "closing descriptors", sys_call3(SYS_close_range, count, ~0U, 0));
+    TRY(&build->failure, "placing descriptors",
+        lockdown_descriptors(sources, spec->channel >= 0 ? 4 : 3));
     return 0;
 }
 

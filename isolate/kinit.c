@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <linux/seccomp.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "isolate/keeper_core.h"
+#include "isolate/lo.h"
 #include "isolate/lockdown.h"
 #include "isolate/root.h"
 #include "isolate/sys.h"
@@ -61,17 +61,6 @@ static int open_last_pid(void) {
     return r;
 }
 
-static int bring_up_lo(void) {
-    struct ifreq request = {.ifr_name = "lo"};
-    request.ifr_flags = IFF_UP | IFF_RUNNING;
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    int r = ioctl(fd, SIOCSIFFLAGS, &request) < 0 ? -errno : 0;
-    close(fd);
-    return r;
-}
-
 /* In order: the group before its namespace, which shows the group it is made in as /. */
 static void build(const struct kinit *start, struct inside *inside) {
     const char *step = "";
@@ -80,7 +69,7 @@ static void build(const struct kinit *start, struct inside *inside) {
         fail(start, "entering the slot's control groups", r);
     if (unshare(CLONE_NEWCGROUP | (start->host_network ? 0 : CLONE_NEWNET)) < 0)
         fail(start, "making the network and cgroup namespaces", -errno);
-    if (!start->host_network && (r = bring_up_lo()) < 0)
+    if (!start->host_network && (r = lo_bring_up()) < 0)
         fail(start, "bringing lo up", r);
     if (sethostname(start->host_name, strlen(start->host_name)) < 0)
         fail(start, "naming the host", -errno);

@@ -1,12 +1,15 @@
 #include "isolate/lockdown.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "isolate/sys.h"
+
+#define ABOVE_TARGETS 16 /* descriptors are first copied to numbers above their new ones */
 
 /* The kernel's struct, which is not libc's. */
 struct kernel_sigaction {
@@ -36,6 +39,21 @@ SYS_CHILD int lockdown_capabilities(void) {
     return (int)sys_call2(SYS_capset, SYS_PTR(&head), SYS_PTR(none));
 }
 
+SYS_CHILD int lockdown_descriptors(const int *sources, int count) {
+    long high[LOCKDOWN_DESCRIPTORS];
+    for (int i = 0; i < count; i++) {
+        high[i] = sys_call3(SYS_fcntl, sources[i], F_DUPFD_CLOEXEC, ABOVE_TARGETS);
+        if (high[i] < 0)
+            return (int)high[i];
+    }
+    for (int i = 0; i < count; i++) {
+        long r = sys_call3(SYS_dup3, high[i], i, 0);
+        if (r < 0)
+            return (int)r;
+    }
+    return (int)sys_call3(SYS_close_range, count, ~0U, 0);
+}
+
 /* Soft and hard, never above the hard limit that is there: raising that would take
  * CAP_SYS_RESOURCE on the machine, and a lower one is no weaker. */
 SYS_CHILD static int set_limit(int resource, uint64_t value) {
@@ -49,8 +67,10 @@ SYS_CHILD static int set_limit(int resource, uint64_t value) {
     return (int)sys_call4(SYS_prlimit64, 0, resource, SYS_PTR(&limit), 0);
 }
 
-SYS_CHILD static int drop_bounding(void) {
+SYS_CHILD int lockdown_bounding(uint64_t kept) {
     for (int capability = 0; capability < 64; capability++) {
+        if (kept >> capability & 1)
+            continue;
         long r = sys_call5(SYS_prctl, PR_CAPBSET_DROP, capability, 0, 0, 0);
         if (r == -EINVAL && capability > 0) /* past the last one the kernel knows */
             return 0;
@@ -93,7 +113,7 @@ SYS_CHILD int lockdown_apply(const struct lockdown *lockdown, const char **step)
         TRY("dropping supplementary groups", sys_call2(SYS_setgroups, 0, 0));
     if (lockdown->change_ids)
         TRY("changing the group id", sys_call3(SYS_setresgid, id, id, id));
-    TRY("dropping the bounding set", drop_bounding());
+    TRY("dropping the bounding set", lockdown_bounding(0));
     if (lockdown->change_ids)
         TRY("changing the user id", sys_call3(SYS_setresuid, id, id, id));
     TRY("dropping capabilities", lockdown_capabilities());

@@ -28,6 +28,14 @@ int lockdown_apply(const struct lockdown *lockdown, const char **step);
 /* The rlimits alone. */
 int lockdown_limits(const struct lockdown *lockdown);
 
+/* The count (at most LOCKDOWN_DESCRIPTORS) descriptors become 0, 1, ...; all others are closed. The
+ * table must be the caller's own. Returns 0 or a negative errno. */
+#define LOCKDOWN_DESCRIPTORS 4
+int lockdown_descriptors(const int *sources, int count);
+
+/* Drops all capabilities but the kept ones (a bit each) from the bounding set. */
+int lockdown_bounding(uint64_t kept);
+
 /* Empties the five capability sets but the bounding one. */
 int lockdown_capabilities(void);
 

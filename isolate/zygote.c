@@ -42,25 +42,19 @@ static __attribute__((noreturn)) void child_failed(const char *step, int code) {
             child_failed(step, -errno);                                                            \
     } while (0)
 
-/* Joining a slot takes CAP_SYS_ADMIN and CAP_SYS_CHROOT, becoming its id the other two. They
- * are ambient, so that the program has them after exec. */
-static void keep_capabilities(void) {
-    static const int kept[] = {CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SETUID, CAP_SETGID};
-    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct sets[2] = {{0}, {0}};
-    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
-        sets[0].effective |= 1U << kept[i];
-    sets[0].permitted = sets[0].inheritable = sets[0].effective;
-    CHILD("keeping capabilities", syscall(SYS_capset, &head, sets));
-    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
-        CHILD("keeping capabilities", prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kept[i], 0, 0));
-}
+/* Joining a slot takes CAP_SYS_ADMIN and CAP_SYS_CHROOT, becoming its id the other two. */
+#define KEPT_CAPABILITIES                                                                          \
+    (1U << CAP_SYS_ADMIN | 1U << CAP_SYS_CHROOT | 1U << CAP_SETUID | 1U << CAP_SETGID)
 
-static void drop_bounding(void) {
-    for (int i = 0; i < 64; i++)
-        if (i != CAP_SYS_ADMIN && i != CAP_SYS_CHROOT && i != CAP_SETUID && i != CAP_SETGID)
-            if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) < 0)
-                break;
+/* They are ambient, so that the program has them after exec. */
+static void keep_capabilities(void) {
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[2] = {
+        {KEPT_CAPABILITIES, KEPT_CAPABILITIES, KEPT_CAPABILITIES}, {0, 0, 0}};
+    CHILD("keeping capabilities", syscall(SYS_capset, &head, sets));
+    for (int i = 0; i < 32; i++)
+        if (KEPT_CAPABILITIES >> i & 1)
+            CHILD("keeping capabilities", prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0));
 }
 
 static void become_zygote(struct keeper *k, int channel) {
@@ -80,7 +74,8 @@ static void become_zygote(struct keeper *k, int channel) {
     if ((r = root_mount_private(k->config.tmp_bytes, &step)) < 0)
         child_failed(step, r);
     CHILD("entering /var/task", chdir("/var/task"));
-    drop_bounding();
+    if ((r = lockdown_bounding(KEPT_CAPABILITIES)) < 0)
+        child_failed("its bounding set", r);
     CHILD("keeping capabilities", prctl(PR_SET_KEEPCAPS, 1));
     CHILD("its group id", syscall(SYS_setresgid, ENVIRONMENT_ZYGOTE_ID, ENVIRONMENT_ZYGOTE_ID,
                                   ENVIRONMENT_ZYGOTE_ID));

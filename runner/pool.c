@@ -253,6 +253,13 @@ void warm_settle(struct warm *slot, const struct keeper_message *end) {
         pool->events.ended(pool->owner, &record);
 }
 
+void warm_leave(struct warm *slot, const struct keeper_message *end) {
+    slot->deadline = 0;
+    warm_set_state(slot, WARM_LEAVING);
+    pool_note_success(slot->pool);
+    warm_settle(slot, end);
+}
+
 /* --- from the queue to a slot -------------------------------------------------------------- */
 
 void pool_dispatch(struct pool *pool) {

@@ -391,10 +391,7 @@ static void take_end(struct warm *slot, const struct keeper_message *message) {
     } else if (slot->state == WARM_BUSY || slot->state == WARM_ANSWERED) {
         if (slot->state == WARM_BUSY)
             end_call(slot, message);
-        slot->deadline = 0;
-        warm_set_state(slot, WARM_LEAVING);
-        pool_note_success(pool);
-        warm_settle(slot, message); /* nothing after this */
+        warm_leave(slot, message); /* nothing after this */
     }
 }
 

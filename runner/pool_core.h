@@ -192,6 +192,8 @@ void warm_put_numbers(struct call *call, const struct keeper_message *message);
 void warm_answer(struct warm *slot);
 /* The keeper's numbers: what is still owed (done, events.ended) is told. NULL: none will come. */
 void warm_settle(struct warm *slot, const struct keeper_message *end);
+/* Its event has ended well or badly, by the keeper: settled, and on its way to be clean. */
+void warm_leave(struct warm *slot, const struct keeper_message *end);
 
 /* --- pool_fork.c, pool_ahead.c --- */
 void fork_begin(struct warm *slot, struct call *call);

@@ -117,10 +117,7 @@ static void take_end(struct warm *slot, const struct keeper_message *message) {
     }
     if (slot->large)
         environment_punch(pool->environment, slot->number);
-    slot->deadline = 0;
-    warm_set_state(slot, WARM_LEAVING);
-    pool_note_success(pool);
-    warm_settle(slot, message); /* nothing after this */
+    warm_leave(slot, message); /* nothing after this */
 }
 
 /* A call that is still in it was never begun (else KEEPER_END had come) and is given to another,

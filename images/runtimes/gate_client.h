@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 
 #include "isolate/gate.h"
+#include "isolate/sys.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* not in every libc's headers */
@@ -51,18 +52,12 @@ struct gate_client {
     struct gate_range ranges[GATE_RANGES];
 };
 
-#if defined __x86_64__
+/* None of these touches errno, which is a thread's. */
 static inline long gate_syscall(long number, long a, long b, long c, long d, long e) {
-    long result;
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
-                     : "rcx", "r11", "memory");
-    return result;
+    return sys_call5(number, a, b, c, d, e);
 }
 
+#if defined __x86_64__
 /* Clones until it returns in a child (0) or fails (negative errno). What the parent does is
  * all in registers: it writes no page that the child would then have to copy. */
 static inline long gate_clone_forever(long tid_address) {
@@ -84,20 +79,6 @@ static inline long gate_clone(long tid_address) {
     return gate_syscall(__NR_clone, GATE_CLONE_FLAGS, 0, 0, tid_address, 0);
 }
 #elif defined __aarch64__
-static inline long gate_syscall(long number, long a, long b, long c, long d, long e) {
-    register long x8 __asm__("x8") = number;
-    register long x0 __asm__("x0") = a;
-    register long x1 __asm__("x1") = b;
-    register long x2 __asm__("x2") = c;
-    register long x3 __asm__("x3") = d;
-    register long x4 __asm__("x4") = e;
-    __asm__ volatile("svc 0"
-                     : "+r"(x0)
-                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4)
-                     : "memory", "cc");
-    return x0;
-}
-
 /* As on x86-64. clone takes tls before the thread id's address here. */
 static inline long gate_clone_forever(long tid_address) {
     register long x8 __asm__("x8") = __NR_clone;
